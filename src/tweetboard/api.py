@@ -1,0 +1,194 @@
+"""The boards over HTTP (DESIGN section 5): aiohttp handlers that read a board and say it in JSON.
+
+What lives here: routes, parameters, problems. What must not: how a board is kept (scoreboard.py).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from .errors import StoreError, StoreUnavailable
+from .scoreboard import Row, Scoreboard
+
+DEFAULT_LIMIT: Final = 10
+MAX_LIMIT: Final = 1000
+MAX_OFFSET: Final = 10**9
+
+MAX_READS: Final = 8
+"""Boards read from Redis at once: each takes one of the pool's connections, further requests wait their turn."""
+
+SHUTDOWN_TIMEOUT_S: Final = 0.5
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BoardAnswer(msgspec.Struct, frozen=True):
+    """What `GET /<board>` answers; `total` counts the names on the board in that window."""
+
+    board: str
+    window: str
+    total: int
+    as_of: str
+    results: list[Row]
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 has it."""
+
+    title: str
+    status: int
+    detail: str = ""
+    type: str = "about:blank"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the daemon in `/readyz`: whether it works, and if not, why."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What `GET /readyz` answers; `status` is "ready" where every part works."""
+
+    status: str
+    parts: dict[str, Part]
+
+
+class ProblemFound(Exception):  # noqa: N818 - what a handler raises to answer with a problem
+    """Ends a request with a problem document."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(HTTPStatus(status).phrase, status, detail)
+
+
+class Api:
+    """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
+
+    `requests` counts the answers by route and status.
+    """
+
+    def __init__(
+        self,
+        boards: Mapping[str, Scoreboard],
+        *,
+        readiness: Callable[[], dict[str, Part]],
+        metrics: Callable[[], bytes],
+        demo: bool = False,
+    ) -> None:
+        self._boards = boards
+        self._readiness = readiness
+        self._metrics = metrics
+        self._demo = demo
+        self._reads = asyncio.Semaphore(MAX_READS)
+        self.requests: Counter[tuple[str, str]] = Counter()
+
+    def application(self) -> web.Application:
+        """Build the aiohttp application."""
+        application = web.Application(middlewares=[self._answer])
+        routes = {"/": self._index, "/boards": self._index, "/healthz": self._healthz, "/readyz": self._readyz}
+        routes["/metrics"] = self._prometheus
+        for path, handler in routes.items():
+            application.router.add_get(path, handler)
+        for name in self._boards:
+            application.router.add_get(f"/{name}", self._board)
+        return application
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn every failure into a problem document, and count every answer by its route."""
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        response: web.StreamResponse
+        try:
+            response = await handler(request)
+        except ProblemFound as found:
+            response = _problem(found.problem)
+        except StoreUnavailable as error:
+            response = _problem(Problem("Service Unavailable", 503, str(error)))
+            response.headers["Retry-After"] = "1"
+        except StoreError as error:
+            response = _problem(Problem("Internal Server Error", 500, str(error)))
+        except web.HTTPException as error:
+            detail = f"{request.method} {request.path}" if error.status < 500 else ""
+            response = _problem(Problem(error.reason, error.status, detail))
+            if allow := error.headers.get("Allow"):
+                response.headers["Allow"] = allow
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        self.requests[route, str(response.status)] += 1
+        return response
+
+    async def _index(self, request: web.Request) -> web.Response:
+        boards = {name: {"url": f"{request.url.origin()}/{name}", "windows": ["all"]} for name in self._boards}
+        return _json({"demo": self._demo, "boards": boards})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _json({"status": "alive"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        parts = self._readiness()
+        ready = all(part.ok for part in parts.values())
+        return _json(Readiness("ready" if ready else "not ready", parts), status=200 if ready else 503)
+
+    async def _prometheus(self, _: web.Request) -> web.Response:
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return web.Response(body=self._metrics(), headers=headers)
+
+    async def _board(self, request: web.Request) -> web.Response:
+        board = self._boards[request.path.strip("/")]
+        unknown = sorted(request.query.keys() - {"limit", "offset", "window"})
+        if unknown:
+            raise ProblemFound(400, f"unknown parameter {unknown[0]!r}: there are limit, offset and window")
+        limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+        offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
+        window = request.query.get("window", "all")
+        if window != "all":
+            raise ProblemFound(400, f"window {window!r} is not one of: all")
+        async with self._reads:
+            page = await board.top(offset=offset, limit=limit)
+        as_of = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _json(BoardAnswer(board.name, window, page.total, as_of, page.rows))
+
+
+@asynccontextmanager
+async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an application; yields its address as a URL. Raises `OSError` where the port cannot be had."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield f"http://{shown}:{bound[1]}"
+    finally:
+        await runner.cleanup()
+
+
+def _json(answer: object, *, status: int = 200, content_type: str = "application/json") -> web.Response:
+    headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
+    return web.Response(body=msgspec.json.encode(answer), status=status, headers=headers)
+
+
+def _problem(problem: Problem) -> web.Response:
+    return _json(problem, status=problem.status, content_type="application/problem+json")
+
+
+def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:
+    """Read a whole number from the query; raises `ProblemFound` for anything else, or one out of bounds."""
+    texts = request.query.getall(name, [str(default)])
+    text = texts[-1]
+    if len(texts) > 1 or not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ProblemFound(400, f"{name} must be one whole number from {lowest} to {highest}")
+    value = int(text)
+    if not lowest <= value <= highest:
+        raise ProblemFound(400, f"{name} must be from {lowest} to {highest}, not {value}")
+    return value

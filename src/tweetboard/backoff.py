@@ -1,0 +1,53 @@
+"""How long to wait before the next attempt to connect to a stream. Pure: chance and clock are passed in.
+
+The ladders are X's own (DESIGN section 6), with full jitter: any moment up to the rung, so that many clients cut off
+at once do not come back at once.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+
+class Ladder(NamedTuple):
+    """Delays in seconds: the first, the longest, and whether each doubles the one before or adds the first to it."""
+
+    first_s: float
+    longest_s: float
+    doubles: bool
+
+    def rung(self, attempt: int) -> float:
+        """Return the delay before retry number `attempt`, counted from 1."""
+        steps = min(attempt, 64)
+        delay_s = self.first_s * (2 ** (steps - 1) if self.doubles else steps)
+        return min(delay_s, self.longest_s)
+
+
+LADDERS: Final = {
+    "network": Ladder(0.25, 16, doubles=False),
+    "http": Ladder(5, 320, doubles=True),
+    "rate_limit": Ladder(60, 960, doubles=True),
+}
+
+
+class Backoff:
+    """Counts attempts that brought no data; `chance` returns a number from 0 to 1."""
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._failures = 0
+
+    def data_flowed(self) -> None:
+        """Start from the bottom again: only data proves a connection, not the fact that one was made."""
+        self._failures = 0
+
+    def delay_s(self, cause: str, retry_after_s: float | None = None) -> float:
+        """Say how long to wait now; the first retry after a network failure is immediate.
+
+        `retry_after_s`, the upstream's own word, is never undercut.
+        """
+        self._failures += 1
+        attempt = self._failures - (cause == "network")
+        if attempt == 0:
+            return 0.0
+        jittered = LADDERS[cause].rung(attempt) * self._chance()
+        return jittered if retry_after_s is None else retry_after_s + min(jittered, 5)

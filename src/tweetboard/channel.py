@@ -1,0 +1,88 @@
+"""What travels over Redis Pub/Sub: one JSON message per batch and channel, and the ears that hear it.
+
+What lives here: the message's shape, and a subscription that says when it may have missed something. What must not: what
+is done with a message (subscriber.py), or how it comes to be sent (the journal's append publishes it).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import msgspec
+from redis import exceptions as redis_errors
+from redis.asyncio.client import PubSub
+
+from .store import COMMAND_TIMEOUT_S, Store
+
+
+class Message(msgspec.Struct, gc=False):
+    """One batch as one channel hears it (DESIGN section 3).
+
+    `times` are run lengths over `names`: (start of the finest bucket in Unix seconds, how many names). `names` stand in
+    the order of arrival, spelled as their posts spell them, repeats kept.
+    """
+
+    source: str
+    session: str
+    seq: int
+    times: list[tuple[int, int]]
+    names: list[str]
+
+
+_DECODER = msgspec.json.Decoder(Message)
+
+
+def body(times: list[tuple[int, int]], names: list[str]) -> bytes:
+    """Encode the part of a message that stays the same when another session has to send it again."""
+    return b'"times":%b,"names":%b}' % (msgspec.json.encode(times), msgspec.json.encode(names))
+
+
+def message(source: str, session: str, seq: int, encoded_body: bytes) -> bytes:
+    """Put the head before a `body`; `source` and `session` are plain ASCII words."""
+    return b'{"source":"%b","session":"%b","seq":%d,%b' % (source.encode(), session.encode(), seq, encoded_body)
+
+
+def decode(data: bytes) -> Message:
+    """Decode a message; raises `msgspec.MsgspecError` for anything else, unknown keys are allowed."""
+    return _DECODER.decode(data)
+
+
+class Subscription:
+    """A subscription to one channel, over a connection of its own.
+
+    Iterating yields each message's bytes, and None for each confirmation by Redis: also when the client library has
+    connected again by itself, which is the only trace that messages may be missing. Raises `StoreError`.
+    """
+
+    def __init__(self, store: Store, pubsub: PubSub) -> None:
+        self._store = store
+        self._pubsub = pubsub
+
+    async def __aiter__(self) -> AsyncIterator[bytes | None]:
+        while True:
+            try:
+                # parse_response() has half the cost of listen(), whose dictionaries nobody here would read.
+                reply = cast("list[bytes]", await self._pubsub.parse_response())
+            except (redis_errors.RedisError, OSError) as error:
+                raise self._store.failed(error) from error
+            match reply:
+                case [b"message", _, bytes(data)]:
+                    yield data
+                case [b"subscribe", *_]:
+                    yield None
+
+
+@asynccontextmanager
+async def subscribe(store: Store, channel: str) -> AsyncIterator[Subscription]:
+    """Subscribe to an unprefixed `channel`; the first item heard is the confirmation. Raises `StoreError`."""
+    pubsub = store.pubsub()
+    try:
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await pubsub.subscribe(store.key(channel))
+        except (redis_errors.RedisError, OSError, TimeoutError) as error:
+            raise store.failed(error) from error
+        yield Subscription(store, pubsub)
+    finally:
+        await pubsub.aclose()

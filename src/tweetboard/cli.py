@@ -1,0 +1,216 @@
+"""The command line: flags, logging, signals, and what a person reads in the terminal.
+
+What lives here: everything between a shell and `daemon`. What must not: anything a program that imports tweetboard would
+want.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import uvloop
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn, TransferSpeedColumn
+from rich.table import Table
+
+from . import __version__
+from .config import DEMO, Flag, Settings, load, masked, stream_name
+from .daemon import Pipe, checking, replaying, serve
+from .errors import TweetboardError
+from .replay import FileSource
+from .simulate import demo_server
+
+_FLAGS: Final = {
+    "stream": ("stream.url", "URL", "the stream of posts"),
+    "format": ("stream.format", "NAME", "how the stream writes posts"),
+    "redis": ("redis.url", "URL", "where the boards are kept"),
+    "data-dir": ("redis.data_dir", "PATH", "where the embedded server keeps its data"),
+    "host": ("http.host", "ADDRESS", "where to serve the boards"),
+    "port": ("http.port", "NUMBER", "where to serve the boards; 0: any free port"),
+}
+"""Flags that set a key: by name the key's path, what to put there, and a few words."""
+
+Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 done or stopped by a signal, 1 failed, 2 wrongly set up."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL, and a secret with it
+    try:
+        return _run(options)
+    except (TweetboardError, BaseExceptionGroup) as error:
+        first = _first(error)
+        if not isinstance(first, TweetboardError):
+            raise
+        for line in str(first).splitlines():
+            sys.stderr.write(f"tweetboard: {line}\n")
+        return first.exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    flags = {
+        path: Flag(name, text) for name, (path, _, _) in _FLAGS.items() if (text := getattr(options, path)) is not None
+    }
+    if options.config is not None:
+        flags["config"] = Flag("config", options.config)
+    settings = load(flags, os.environ, Path.cwd())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_stoppable(options.command, settings, options))
+
+
+async def _stoppable(command: Command, settings: Settings, options: argparse.Namespace) -> int:
+    """Run a command with an event that SIGTERM and Ctrl-C set; a second one cancels what still goes on."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def stop() -> None:
+        if stopping.is_set() and task is not None:
+            task.cancel()
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        return await command(settings, options, stopping)
+    except asyncio.CancelledError:
+        if not stopping.is_set():
+            raise
+        sys.stderr.write("tweetboard: stopped at once, without waiting for what was under way\n")
+        return 1
+
+
+async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
+    def announce(address: str) -> None:
+        boards = " and ".join(f"{address}/{name}" for name in settings.boards)
+        demo = " (demo: an invented town; --stream URL shows yours)" if settings.stream.url == DEMO else ""
+        _say(f"boards at {boards}{demo}")
+
+    await serve(settings, os.environ, stopping, announce)
+    return 0
+
+
+async def _command_replay(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    console = Console(stderr=True)
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn(), console=console) as bars:
+        source = FileSource(
+            options.file,
+            max_line_bytes=settings.stream.max_line_bytes,
+            on_read=lambda read_bytes: bars.update(bar, completed=read_bytes),
+        )
+        bar = bars.add_task("", total=source.size_bytes)
+        async with replaying(settings, os.environ, source, stopping) as pipe:
+            bars.stop()
+            await _print_boards(pipe)
+    return 0
+
+
+async def _print_boards(pipe: Pipe) -> None:
+    console = Console()
+    for board in pipe.boards.values():
+        page = await board.top()
+        table = Table(title=f"{board.name} ({page.total:,} names)", title_justify="left")
+        table.add_column("rank", justify="right")
+        table.add_column("name", overflow="fold")
+        table.add_column("score", justify="right")
+        for row in page.rows:
+            table.add_row(str(row.rank), escape(row.display), f"{row.score:,}")
+        console.print(table)
+    for reason, count in sorted(pipe.skipped.items()):
+        console.print(f"skipped {count:,}: {escape(reason)}", highlight=False)
+
+
+async def _command_check(settings: Settings, _: argparse.Namespace, __: asyncio.Event) -> int:
+    """Say what would run, and try Redis and the stream once each."""
+    stream = settings.stream
+    _say(
+        f"stream   {masked(stream.url)} as {stream_name(settings)}, format {stream.format}, "
+        f"{'with' if stream.token.value else 'without'} a token"
+    )
+    _say(
+        f"redis    {masked(settings.redis.url)}"
+        + (f", prefix {settings.redis.prefix}" if settings.redis.prefix else "")
+    )
+    for name, board in settings.boards.items():
+        _say(f"board    {name} in {board.key}")
+    _say(f"http     {settings.http.host}:{settings.http.port}")
+    failed = False
+    async with checking(settings, os.environ) as (store, upstream):
+        trials = {"redis": store.version, "stream": upstream.probe}
+        for part, trial in trials.items():
+            try:
+                _say(f"ok       {part}: {await trial()}")
+            except TweetboardError as error:
+                failed = True
+                _say(f"FAILED   {part}: {error}")
+    return 1 if failed else 0
+
+
+async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    async with demo_server(posts_per_s=options.rate, seed=options.seed, port=options.listen) as url:
+        _say(f"an invented town's posts at {url}")
+        await stopping.wait()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tweetboard", description="Live, exactly counted leaderboards from a stream of posts."
+    )
+    parser.add_argument("--version", action="version", version=f"tweetboard {__version__}")
+    parser.set_defaults(command=_command_run)
+    _add_common(parser, default=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        # A flag may stand before or behind the command; SUPPRESS keeps the one from undoing the other.
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        _add_common(added, default=argparse.SUPPRESS)
+        return added
+
+    add("run", _command_run, "count the stream and serve the boards (the default)")
+    add("check", _command_check, "say what would run, and try Redis and the stream once")
+    replay = add("replay", _command_replay, "count a file of posts, and print its boards")
+    replay.add_argument("file", metavar="FILE", help="posts, one JSON a line, or .sse; -: standard input")
+    simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
+    simulate.add_argument("--rate", type=float, default=40.0, metavar="NUMBER", help="posts per second (40)")
+    simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
+    simulate.add_argument("--listen", type=int, default=0, metavar="PORT", help="where to serve it (any free port)")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    parser.add_argument(
+        "--config", metavar="PATH", default=default, help="the settings (else TWEETBOARD_CONFIG, else ./config.toml)"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=default or "info",
+        help="how much to say on standard error (info)",
+    )
+    for name, (path, metavar, text) in _FLAGS.items():
+        parser.add_argument(f"--{name}", dest=path, metavar=metavar, default=default, help=f"{text} ({path})")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _first(error: BaseException) -> BaseException:
+    """Find what a person should read in an exception group: an error of ours before any other."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = [_first(one) for one in error.exceptions]
+    return next((one for one in inner if isinstance(one, TweetboardError)), inner[0])

@@ -1,0 +1,262 @@
+"""The whole, put together: the only module that knows every part, and the order in which they live and end.
+
+What lives here: building the parts from the settings, one TaskGroup, start against the flow, stop with it, each step
+with a deadline. What must not: anything a part can know by itself, signals, printing.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from .api import MAX_READS, Api, Part, listening
+from .config import DEMO, EMBEDDED, Settings, data_dir, stream_name
+from .embedded import EmbeddedServer, embedded_server
+from .errors import ConfigurationError, NotDrained
+from .formats import AutoDecoder, decoder_for
+from .formats.decoding import Skipped
+from .formats.hashtags import fold
+from .journal import Journal
+from .lease import Lease, instance_name
+from .metrics import Watched
+from .publisher import Publisher, Source
+from .scoreboard import Scoreboard
+from .simulate import demo_server
+from .store import Store, open_store
+from .stream import HttpStream, StreamState, open_client
+from .subscriber import Subscriber
+from .waiting import first_of
+from .windows import finest_bucket_s, parse_window
+
+SUBSCRIBE_TIMEOUT_S: Final = 2.0
+"""Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
+
+DRAIN_TIMEOUT_S: Final = 3.0
+"""What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
+
+REPORT_S: Final = 10.0
+"""What came to nothing is logged at most this often."""
+
+EXPECTED: Final = frozenset({"delete", "edit", "limit", "scrub_geo", "status_withheld", "user_withheld", "not_a_post"})
+"""What a healthy stream also says; counted, but not worth a line in the log."""
+
+log = logging.getLogger(__name__)
+
+
+class Pipe:
+    """The parts between a source and the boards, made but not running."""
+
+    def __init__(self, store: Store, settings: Settings, *, stream: str, keep_ids_s: int = 0) -> None:
+        holder = instance_name()
+        folds: dict[str, Callable[[str], str]] = {"hashtags": fold}
+        boards = settings.boards
+        windows_s = [parse_window(text) for board in boards.values() for text in board.windows]
+        self.store = store
+        self.boards = {name: Scoreboard(store, name, board.key, folds.get(name, str)) for name, board in boards.items()}
+        self.journal = Journal(store, stream, [(name, board.key) for name, board in boards.items()])
+        self.lease = Lease(store, f"tweetboard:{stream}:lease", holder)
+        self.bare = Lease(store, "tweetboard:bare", holder)
+        self.subscribers = {
+            name: Subscriber(store, self.journal, board, self.bare) for name, board in self.boards.items()
+        }
+        self.publisher = Publisher(
+            store,
+            self.journal,
+            self.lease,
+            boards=list(boards),
+            bucket_s=finest_bucket_s(windows_s),
+            keep_ids_s=keep_ids_s,
+        )
+        self.skipped = Skipped()
+        self.decoder = decoder_for(settings.stream.format, self.skipped)
+
+    @asynccontextmanager
+    async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
+        """Run everything that must be there before the first post; yields the group that a failure of it ends."""
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(server.watch(), name="embedded") for server in watched]
+            background += [group.create_task(one.run(), name=f"board {name}") for name, one in self.subscribers.items()]
+            background.append(group.create_task(self.bare.keep(), name="bare lease"))
+            background.append(group.create_task(self._report(), name="report"))
+            await first_of(asyncio.sleep(SUBSCRIBE_TIMEOUT_S), self._all_subscribed())
+            yield group
+            for task in background:
+                task.cancel()
+
+    async def drained(self, publishing: asyncio.Task[None], stopping: asyncio.Event) -> None:
+        """Wait for the publisher to end by itself, or within `DRAIN_TIMEOUT_S` of the stop.
+
+        Raises `NotDrained`, with the number of names, where something was left behind.
+        """
+        await first_of(stopping.wait(), asyncio.wait([publishing]))
+        await asyncio.wait([publishing], timeout=DRAIN_TIMEOUT_S)
+        left = self.publisher.outstanding_names
+        publishing.cancel()
+        if left and not (publishing.done() and not publishing.cancelled() and publishing.exception()):
+            raise NotDrained(
+                f"stopped with {left} names read but not on the boards: {self.store.trouble or 'too slow'}"
+            )
+
+    async def _all_subscribed(self) -> None:
+        for subscriber in self.subscribers.values():
+            await subscriber.subscribed.wait()
+
+    async def _report(self) -> None:
+        """Log what came to nothing, a line for each reason at a time."""
+        reported = dict[str, int]()
+        while True:
+            await asyncio.sleep(REPORT_S)
+            for reason, count in self.skipped.items():
+                more = count - reported.get(reason, 0)
+                if more and reason not in EXPECTED:
+                    log.warning("skipped %d: %s: %s", more, reason, self.skipped.examples.get(reason, "see /metrics"))
+                reported[reason] = count
+
+
+async def serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    stopping: asyncio.Event,
+    on_ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run the daemon until `stopping` is set; `on_ready` gets the boards' address once everything serves.
+
+    Raises a `TweetboardError`, alone or in a group, where a part fails for good or the stop left something behind.
+    """
+    async with AsyncExitStack() as stack:
+        store, servers = await _open(stack, settings, environ, throwaway=settings.stream.url == DEMO, prefix="demo:")
+        url = settings.stream.url
+        if url == DEMO:
+            url = await stack.enter_async_context(demo_server())
+        pipe = Pipe(store, settings, stream=stream_name(settings), keep_ids_s=_keep_ids_s(url))
+        stream = HttpStream(
+            await stack.enter_async_context(open_client()),
+            url,
+            token=settings.stream.token.value,
+            headers=settings.stream.headers,
+            stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
+            max_line_bytes=settings.stream.max_line_bytes,
+        )
+        api = _api(pipe, stream.state, demo=settings.stream.url == DEMO)
+        group = await stack.enter_async_context(pipe.subscribed(*servers))
+        try:
+            address = await stack.enter_async_context(
+                listening(api.application(), settings.http.host, settings.http.port)
+            )
+        except OSError as error:
+            where = f"{settings.http.host}:{settings.http.port}"
+            raise ConfigurationError(f"http.port: cannot listen on {where}: {error.strerror}") from error
+        publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
+        on_ready(address)
+        await pipe.drained(publishing, stopping)
+
+
+@asynccontextmanager
+async def replaying(
+    settings: Settings, environ: Mapping[str, str], source: Source, stopping: asyncio.Event
+) -> AsyncIterator[Pipe]:
+    """Count a source that ends, onto boards of its own; yields the pipe when everything is on them.
+
+    Raises as `serve` does, and `ConfigurationError` while another replay uses the same Redis.
+    """
+    async with AsyncExitStack() as stack:
+        store, servers = await _open(stack, settings, environ, throwaway=True, prefix="demo:replay:")
+        pipe = Pipe(store, settings, stream="replay")
+        await store.wait()
+        if not await pipe.lease.hold():
+            raise ConfigurationError(f"replay: another one, {pipe.lease.other}, uses the Redis at {store.address}")
+        await _clear(pipe)
+        async with pipe.subscribed(*servers) as group:
+            publishing = group.create_task(pipe.publisher.run(source, pipe.decoder, stopping), name="publisher")
+            await pipe.drained(publishing, stopping)
+            await publishing
+            yield pipe
+
+
+@asynccontextmanager
+async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Store, HttpStream]]:
+    """Open what would be used, for trying it once: the store and the stream."""
+    async with AsyncExitStack() as stack:
+        demo = settings.stream.url == DEMO
+        store, _ = await _open(stack, settings, environ, throwaway=demo, prefix="demo:")
+        url = await stack.enter_async_context(demo_server()) if demo else settings.stream.url
+        client = await stack.enter_async_context(open_client())
+        token, headers = settings.stream.token.value, settings.stream.headers
+        yield store, HttpStream(client, url, token=token, headers=headers)
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str], *, throwaway: bool, prefix: str
+) -> tuple[Store, list[EmbeddedServer]]:
+    """Open the store, and before it the embedded server where that is what is wanted.
+
+    What is `throwaway` never mixes with real boards: a folder of its own, or keys under `prefix` in a given Redis.
+    """
+    url, servers = settings.redis.url, list[EmbeddedServer]()
+    if url == EMBEDDED:
+        folder = data_dir(settings, environ)
+        if throwaway and not settings.redis.data_dir:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-demo-")))
+        server = await stack.enter_async_context(embedded_server(folder))
+        url, servers = server.url, [server]
+    # Each subscriber listens and applies, the publisher appends and renews, the bare lease renews; the API reads.
+    connections = 2 * len(settings.boards) + 3 + MAX_READS + 1
+    whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
+    return await stack.enter_async_context(open_store(url, connections=connections, prefix=whole_prefix)), servers
+
+
+async def _clear(pipe: Pipe) -> None:
+    """Delete what an earlier replay left; the lease, which says that nobody uses it now, stays."""
+    keys = [key for board in pipe.boards.values() for key in (board.key, board.applied_key)]
+    stream = pipe.journal.stream_key
+    await pipe.store.execute("DEL", *keys, stream, f"{stream}:journal", f"{stream}:ids")
+
+
+def _api(pipe: Pipe, stream: StreamState, *, demo: bool) -> Api:
+    def readiness() -> dict[str, Part]:
+        return _readiness(pipe, stream)
+
+    api = Api(pipe.boards, readiness=readiness, metrics=lambda: watched.render(), demo=demo)
+    watched = Watched(
+        store=pipe.store,
+        stream=stream,
+        published=pipe.publisher.published,
+        heard={name: one.heard for name, one in pipe.subscribers.items()},
+        skipped=pipe.skipped,
+        requests=api.requests,
+    )
+    return api
+
+
+def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
+    parts = {"redis": Part(pipe.store.available, pipe.store.trouble or "answers")}
+    if pipe.publisher.published.standby:
+        parts["stream"] = Part(ok=True, detail=f"standby: {pipe.lease.other} has it")
+    else:
+        silent_s = time.time() - stream.last_received
+        detail = stream.trouble or (f"last heard {silent_s:.1f} s ago" if stream.last_received else "connected")
+        parts["stream"] = Part(stream.live, detail)
+    session = pipe.journal.session
+    for name, subscriber in pipe.subscribers.items():
+        behind = 0 if session is None else max(session.seq - session.applied[name], 0)
+        detail = f"{behind} batches behind" if subscriber.heard.subscribed else "channel not subscribed"
+        parts[name] = Part(subscriber.heard.subscribed, detail)
+    return parts
+
+
+def _format_stall_timeout_s(pipe: Pipe) -> float:
+    decoder = pipe.decoder
+    if isinstance(decoder, AutoDecoder):
+        return 0.0 if decoder.format is None else decoder.format.stall_timeout_s
+    return decoder.format.stall_timeout_s
+
+
+def _keep_ids_s(url: str) -> int:
+    """How long ids matter: X repeats posts on a new connection only where it was asked to refill some minutes."""
+    minutes = parse_qs(urlsplit(url).query).get("backfill_minutes", [""])[-1]
+    return (int(minutes) + 1) * 60 if minutes.isascii() and minutes.isdigit() and int(minutes) else 0

@@ -1,0 +1,74 @@
+"""Compressed bytes -> bytes, a little at a time. Pure: no I/O.
+
+What lives here: decoding with bounded output, so that a small chunk cannot become a large one in memory. What must not:
+what the bytes mean (framing.py).
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from .errors import StreamLost
+
+PIECE_BYTES: Final = 256 * 1024
+"""No piece of output is larger, however well it was compressed."""
+
+BOMB_BYTES: Final = 64 << 20
+"""One chunk read from the network (at most some 64 KiB) that becomes more than this is an attack: 1,000 to 1."""
+
+
+class Decompressor(Protocol):
+    """What turns a connection's bytes into the body's."""
+
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what `chunk` adds to the body, in pieces; raises `StreamLost` for what is not decodable or a bomb."""
+        ...
+
+
+class Identity:
+    """A body that is not compressed."""
+
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the chunk as it is."""
+        yield chunk
+
+
+class Gzip:
+    """A gzip body, also of several members one after another (RFC 1952)."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what `chunk` adds to the body, in pieces of at most `PIECE_BYTES`.
+
+        Raises `StreamLost` for bytes that are not gzip, and where one chunk grows past `BOMB_BYTES`.
+        """
+        total = 0
+        piece = b""
+        while chunk or len(piece) == PIECE_BYTES:  # a full piece may have left output behind without any input
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            try:
+                piece = self._member.decompress(chunk, PIECE_BYTES)
+            except zlib.error as error:
+                raise StreamLost(f"the body is not valid gzip: {error}") from error
+            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            total += len(piece)
+            if total > BOMB_BYTES:
+                raise StreamLost(f"a compressed chunk grew past {BOMB_BYTES >> 20} MiB: a decompression bomb")
+            if piece:
+                yield piece
+
+
+ENCODINGS: Final = {"": Identity, "identity": Identity, "gzip": Gzip, "x-gzip": Gzip}
+
+ACCEPT_ENCODING: Final = "gzip"
+
+
+def decompressor_for(content_encoding: str) -> Decompressor:
+    """Choose by the Content-Encoding header; raises `StreamLost` for one that was not asked for."""
+    encoding = content_encoding.strip().lower()
+    if encoding not in ENCODINGS:
+        raise StreamLost(f"content-encoding {encoding!r} was not asked for")
+    return ENCODINGS[encoding]()

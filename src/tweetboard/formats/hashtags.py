@@ -1,0 +1,69 @@
+"""What makes two names the same, and which text may be a name at all (DESIGN section 6).
+
+What lives here: cleaning and folding, both pure. What must not: finding hashtags in any source's records.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+MAX_NAME_BYTES: Final = 256
+"""Longer than any source allows (X: 15 and 280 characters, Mastodon: 30 and 500 bytes or so): a bound for Redis."""
+
+# Control characters, soft line breaks, bidirectional controls, zero width space, word joiner, byte order mark.
+_STRIPPED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
+_JOINERS = re.compile("[\u200c\u200d]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Make untrusted text a name: invisible and direction-changing characters go, ends are trimmed.
+
+    Returns "" for what cannot be a name: empty after that, with lone surrogates, over `MAX_NAME_BYTES` bytes.
+    """
+    if not text.isprintable():  # False for every character that would have to go
+        text = _without_invisible(text)
+    text = text.strip()
+    if len(text) * 4 > MAX_NAME_BYTES and len(text.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        return ""
+    return text
+
+
+@lru_cache(maxsize=65_536)
+def fold(tag: str) -> str:
+    """Fold a hashtag to its identity: compatibility forms and case are one (`＃PYTHON` is `python`), accents are not.
+
+    Returns "" where nothing but the sign is left, or where folding made it longer than a name may be.
+    """
+    if tag.isascii():
+        return tag.lstrip("#").lower()
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).casefold()).lstrip("#").strip()
+    return text if len(text.encode()) <= MAX_NAME_BYTES else ""
+
+
+def tags_of(spellings: list[str]) -> tuple[tuple[str, ...], int]:
+    """Clean a post's hashtags and keep the first spelling of each; returns them and how many were no names."""
+    kept: dict[str, str] = {}
+    invalid = 0
+    for spelling in spellings:
+        tag = clean(spelling).lstrip("#＃")
+        identity = fold(tag) if tag else ""
+        if identity:
+            kept.setdefault(identity, tag)
+        else:
+            invalid += 1
+    return tuple(kept.values()), invalid
+
+
+def _without_invisible(text: str) -> str:
+    if _SURROGATES.search(text):
+        return ""
+    text = _STRIPPED.sub("", text)
+    # Persian and Sinhala words need joiners, between letters or behind a letter's mark; elsewhere they only deceive.
+    return _JOINERS.sub(lambda found: found[0] if _joins(text, found.start()) else "", text)
+
+
+def _joins(text: str, at: int) -> bool:
+    around = text[at - 1 : at] + text[at + 1 : at + 2]
+    return at > 0 and len(around) == 2 and all(unicodedata.category(char)[0] in "LMN" for char in around)

@@ -1,0 +1,81 @@
+"""X API v1.1 streams and archives: one status a line, control lines between (DESIGN section 6)."""
+
+from typing import Final
+
+import msgspec
+
+from ..posts import Skip
+from . import times
+from .decoding import Decoded, Format, decoded
+
+
+class Hashtag(msgspec.Struct, gc=False):
+    """One entry of `entities.hashtags`."""
+
+    text: str
+
+
+class Entities(msgspec.Struct, gc=False):
+    """What X found in the text."""
+
+    hashtags: list[Hashtag] = []
+
+
+class Extended(msgspec.Struct, gc=False):
+    """The whole of a post that is longer than 140 characters."""
+
+    entities: Entities | None = None
+
+
+class User(msgspec.Struct, gc=False):
+    """The account that posted."""
+
+    screen_name: str = ""
+
+
+class Status(msgspec.Struct, gc=False):
+    """A post inside another."""
+
+    entities: Entities | None = None
+    truncated: bool = False
+    extended_tweet: Extended | None = None
+
+
+class Record(Status, gc=False):
+    """One line of the stream: a post, or one of the control lines, of which only the name matters."""
+
+    id_str: str = ""
+    created_at: str = ""
+    user: User | None = None
+    retweeted_status: Status | None = None
+    delete: msgspec.Raw | None = None
+    scrub_geo: msgspec.Raw | None = None
+    limit: msgspec.Raw | None = None
+    status_withheld: msgspec.Raw | None = None
+    user_withheld: msgspec.Raw | None = None
+    disconnect: msgspec.Raw | None = None
+    warning: msgspec.Raw | None = None
+
+
+CONTROL_LINES: Final = ("delete", "scrub_geo", "limit", "status_withheld", "user_withheld", "disconnect", "warning")
+_CONTROL_SKIPS: Final = {name: Skip(name) for name in CONTROL_LINES}
+
+
+def post(record: Record) -> Decoded:
+    """Turn a record into a post; a retweet has the hashtags of its original, whose text is not cut off."""
+    user = record.user
+    if user is None or not user.screen_name:
+        for name, skip in _CONTROL_SKIPS.items():
+            if getattr(record, name) is not None:
+                return skip
+        return Skip("no_author") if record.id_str else Skip("not_a_post")
+    status = record.retweeted_status or record
+    entities = status.entities
+    if status.truncated and status.extended_tweet is not None:
+        entities = status.extended_tweet.entities or entities
+    hashtags = [] if entities is None else [entry.text for entry in entities.hashtags]
+    time = times.from_x_v1(record.created_at) if record.created_at else times.from_snowflake(record.id_str)
+    return decoded(record.id_str, time, user.screen_name, hashtags)
+
+
+FORMAT: Final = Format("x-v1", Record, post, frozenset({"user", "id_str", *CONTROL_LINES}), stall_timeout_s=90)

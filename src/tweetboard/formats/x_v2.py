@@ -1,0 +1,118 @@
+"""X API v2 streams: `{"data": {...}, "includes": {...}}` (DESIGN section 6)."""
+
+from typing import Final
+
+import msgspec
+
+from ..posts import Skip
+from . import times
+from .decoding import Decoded, Format, decoded
+
+_PROBLEMS: Final = {
+    "operational-disconnect": Skip("operational_disconnect"),
+    "streaming-connection": Skip("connection_refused"),
+}
+
+
+class Hashtag(msgspec.Struct, gc=False):
+    """One entry of `entities.hashtags`."""
+
+    tag: str
+
+
+class Entities(msgspec.Struct, gc=False):
+    """What X found in the text."""
+
+    hashtags: list[Hashtag] = []
+
+
+class Reference(msgspec.Struct, gc=False):
+    """A post that this one quotes, answers or repeats."""
+
+    type: str
+    id: str
+
+
+class Tweet(msgspec.Struct, gc=False):
+    """The part of a post that counts."""
+
+    id: str = ""
+    author_id: str = ""
+    created_at: str = ""
+    entities: Entities | None = None
+    referenced_tweets: list[Reference] | None = None
+    edit_history_tweet_ids: list[str] | None = None
+
+
+class User(msgspec.Struct, gc=False):
+    """An account named in `includes`."""
+
+    id: str
+    username: str
+
+
+class Includes(msgspec.Struct, gc=False):
+    """Objects that `data` refers to by id."""
+
+    users: list[User] = []
+    tweets: list[Tweet] = []
+
+
+class Problem(msgspec.Struct, gc=False):
+    """An entry of an in-stream `errors` list; a partial error beside `data` looks the same."""
+
+    type: str = ""
+
+
+class Record(msgspec.Struct, gc=False):
+    """One line of the stream; a ConnectionException has only its own `type`."""
+
+    data: Tweet | None = None
+    includes: Includes | None = None
+    errors: list[Problem] | None = None
+    type: str = ""
+
+
+def post(record: Record) -> Decoded:
+    """Turn a record into a post; the author's name comes from `includes`, else it is `id:<author_id>`."""
+    tweet = record.data
+    if tweet is None:
+        return _problem(record)
+    if not tweet.author_id:
+        return Skip("no_author")
+    history = tweet.edit_history_tweet_ids
+    if history and history[0] != tweet.id:
+        return Skip("edit")
+    author = "id:" + tweet.author_id
+    source = tweet
+    includes = record.includes
+    if includes is not None:
+        for user in includes.users:
+            if user.id == tweet.author_id:
+                author = user.username
+                break
+        if tweet.referenced_tweets is not None:
+            source = _original(tweet.referenced_tweets, includes) or tweet
+    hashtags = [] if source.entities is None else [entry.tag for entry in source.entities.hashtags]
+    time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
+    return decoded(tweet.id, time, author, hashtags)
+
+
+def _original(references: list[Reference], includes: Includes) -> Tweet | None:
+    """Find the post that a retweet repeats: the retweet's own text and entities are cut off."""
+    for reference in references:
+        if reference.type == "retweeted":
+            return next((tweet for tweet in includes.tweets if tweet.id == reference.id), None)
+    return None
+
+
+def _problem(record: Record) -> Skip:
+    types = [problem.type for problem in record.errors or []] + [record.type]
+    for kind in types:
+        known = _PROBLEMS.get(kind.rpartition("/")[2])
+        if known is not None:
+            return known
+    return Skip("upstream_error") if any(types) else Skip("not_a_post")
+
+
+FORMAT: Final = Format("x-v2", Record, post, frozenset({"data"}), stall_timeout_s=30)

@@ -1,0 +1,73 @@
+-- One stream's state: who may append, how far it has come, and the batches that some board has not applied yet.
+--
+-- KEYS: 1 the stream's hash, 2 its journal, 3 its recent ids, 4... each board's hash of what it has applied.
+-- ARGV: 1 verb, 2 the stream's name, then the verb's own.
+
+local stream, journal, ids = KEYS[1], KEYS[2], KEYS[3]
+local verb, name = ARGV[1], ARGV[2]
+
+local function first_in_journal()
+  local entry = redis.call('XRANGE', journal, '-', '+', 'COUNT', 1)[1]
+  return entry and tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- begin(token, boards as a JSON list of keys, in the order of KEYS): become the owner.
+-- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more}.
+local function begin()
+  local token, boards = ARGV[3], cjson.decode(ARGV[4])
+  local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards')
+  local seq = tonumber(state[1] or 0)
+  local dropped, lost = {}, 0
+  for _, board in ipairs(cjson.decode(state[4] or '[]')) do dropped[board] = true end
+
+  -- Without a stream hash the journal's numbers mean nothing (somebody deleted the one and not the other).
+  if seq == 0 then redis.call('DEL', journal) end
+  local first = first_in_journal() or seq + 1
+  for i, board in ipairs(boards) do
+    local applied = tonumber(redis.call('HGET', KEYS[3 + i], name) or -1)
+    local known = dropped[board] and applied >= 0
+    dropped[board] = nil
+    if not known or applied > seq then
+      redis.call('HSET', KEYS[3 + i], name, seq) -- new to the stream: it counts from here on
+    elseif applied < first - 1 then
+      lost = lost + first - 1 - applied
+      redis.call('HSET', KEYS[3 + i], name, first - 1)
+    end
+  end
+
+  redis.call('HSET', stream, 'owner', token, 'seq', seq, 'boards', ARGV[4])
+  local gone = {}
+  for board in pairs(dropped) do gone[#gone + 1] = board end
+  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost}
+end
+
+-- append(token, seq, position, ids as JSON, their time, forget ids before, then channel, message, channel, message...):
+-- journal one batch and publish it. Answers {'appended', the lowest batch applied by all boards}, or a refusal.
+local function append()
+  local token, seq = ARGV[3], tonumber(ARGV[4])
+  local state = redis.call('HMGET', stream, 'owner', 'seq')
+  local last = tonumber(state[2] or 0)
+  if state[1] ~= token then return {'fenced', last} end -- guard
+  if seq ~= last + 1 then return {'out of step', last} end -- guard
+
+  -- Publishing comes first: where it is not permitted, nothing has been written when the script fails.
+  local entry = {}
+  for i = 9, #ARGV, 2 do
+    redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
+    entry[#entry + 1], entry[#entry + 2] = ARGV[i], ARGV[i + 1]
+  end
+  redis.call('XADD', journal, seq .. '-0', unpack(entry))
+  redis.call('HSET', stream, 'seq', seq, 'position', ARGV[5])
+  for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, ARGV[7], id) end
+  if ARGV[6] ~= '[]' then redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. ARGV[8]) end
+
+  local lowest = seq
+  for i = 4, #KEYS do
+    lowest = math.min(lowest, tonumber(redis.call('HGET', KEYS[i], name) or 0))
+  end
+  redis.call('XTRIM', journal, 'MINID', (lowest + 1) .. '-0')
+  return {'appended', lowest}
+end
+
+if verb == 'begin' then return begin() end
+return append()

@@ -1,0 +1,178 @@
+"""A stream's journal: each batch is written, published and numbered in one atomic step, and kept until all have it.
+
+What lives here: begin, append and reading back (journal.lua has the steps themselves), and `Session`, what publisher
+and subscribers of one process know of each other. What must not: how batches are gathered (publisher.py) or applied
+(scoreboard.py).
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+import msgspec
+
+from .channel import message
+from .errors import SessionEnded
+from .store import Script, Store
+
+_SCRIPT = Script("journal")
+
+NO_BATCH: Final = -1
+
+
+class Batch(msgspec.Struct, gc=False):
+    """What goes out as one: a body per channel, and how far upstream it reaches.
+
+    `size_bytes` is the bodies' length together; `sent_at` and `acknowledged_at` are monotonic seconds, 0 before.
+    """
+
+    seq: int
+    position: str
+    bodies: dict[str, bytes]
+    names: int
+    ids: list[str]
+    size_bytes: int
+    sent_at: float = 0.0
+    acknowledged_at: float = 0.0
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What a stream's state was when a session began on it."""
+
+    token: str
+    seq: int
+    position: str
+    predecessor: str
+    dropped_boards: list[str]
+    lost_batches: int
+
+
+class OutOfStep(Exception):  # noqa: N818 - an answer of the protocol, not an error
+    """An append or apply whose number does not follow; `seq` is where the other side really is."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"out of step: at batch {seq}")
+        self.seq = seq
+
+
+class Session:
+    """One ownership of the stream as this process knows it: shared by the publisher and the subscribers.
+
+    `seq` is the last batch known to be in the journal; `applied` has, for each board, the last one known to be on it.
+    `advanced` is set whenever a board does; whoever waits for it clears it first. `broken` says why it must end.
+    """
+
+    def __init__(self, begun: Begun, boards: Sequence[str]) -> None:
+        self.token = begun.token
+        self.predecessor = begun.predecessor
+        self.seq = begun.seq
+        self.applied = dict.fromkeys(boards, NO_BATCH)
+        self.advanced = asyncio.Event()
+        self.broken = ""
+
+    def broken_by(self, reason: str) -> SessionEnded:
+        """Mark the session as one that must end, so that the publisher ends it; returns the error to raise."""
+        self.broken = reason
+        return SessionEnded(reason)
+
+    @property
+    def lowest_applied(self) -> int:
+        """The last batch that all boards have."""
+        return min(self.applied.values())
+
+    def note_applied(self, board: str, seq: int) -> None:
+        """Remember that a board has all up to `seq`."""
+        self.applied[board] = seq
+        self.advanced.set()
+
+
+class Journal:
+    """The journal of the stream `name`, feeding boards given as (channel, board key) pairs.
+
+    `session` is the present ownership, None while there is none; `listeners` are called when a new one opens.
+    """
+
+    def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]]) -> None:
+        self._store = store
+        self.name = name
+        self._boards = boards
+        self.stream_key = store.key(f"tweetboard:{name}")
+        self._ids_key = f"{self.stream_key}:ids"
+        self._keys = [
+            self.stream_key,
+            f"{self.stream_key}:journal",
+            self._ids_key,
+            *(f"{store.key(key)}:applied" for _, key in boards),
+        ]
+        self.session: Session | None = None
+        self.listeners: list[Callable[[], None]] = []
+
+    def open(self, session: Session) -> None:
+        """Make `session` the present one and call the `listeners`."""
+        self.session = session
+        for listener in self.listeners:
+            listener()
+
+    async def begin(self) -> Begun:
+        """Become the stream's owner under a fresh token; whoever was it before is fenced. Raises `StoreError`.
+
+        The lease must be held: it is what keeps two daemons from fencing each other for ever.
+        """
+        token = secrets.token_hex(8)
+        board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
+        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys)
+        seq, position, predecessor, dropped, lost = cast("tuple[int, bytes, bytes, bytes, int]", reply)
+        return Begun(
+            token=token,
+            seq=seq,
+            position=position.decode(),
+            predecessor=predecessor.decode(),
+            dropped_boards=msgspec.json.decode(dropped, type=list[str]),
+            lost_batches=lost,
+        )
+
+    async def append(self, session: Session, batch: Batch, *, keep_ids_s: int = 0) -> int:
+        """Journal and publish a batch in one step; returns the lowest batch that all boards have applied.
+
+        Raises `SessionEnded` where another session owns the stream, `OutOfStep` where the batch does not follow, and
+        `StoreError`; after `StoreUnavailable` the batch may be in or not, and only `look` can tell.
+        """
+        now = int(time.time())
+        arguments: list[str | bytes | int] = [session.token, batch.seq, batch.position]
+        arguments += [msgspec.json.encode(batch.ids if keep_ids_s else []), now, now - keep_ids_s]
+        for channel, encoded in batch.bodies.items():
+            arguments += [self._store.key(channel), message(self.name, session.token, batch.seq, encoded)]
+        reply = await self._store.run(_SCRIPT, self._keys, "append", self.name, *arguments)
+        outcome, number = cast("tuple[bytes, int]", reply)
+        if outcome == b"fenced":
+            raise SessionEnded(f"stream {self.name}: another session has taken over")
+        if outcome != b"appended":
+            raise OutOfStep(number)
+        return number
+
+    async def look(self) -> tuple[str, int]:
+        """Read the stream's owner and its last batch. Raises `StoreError`."""
+        reply = await self._store.execute("HMGET", self.stream_key, "owner", "seq")
+        owner, seq = cast("tuple[bytes | None, bytes | None]", reply)
+        return (owner or b"").decode(), int(seq or 0)
+
+    async def recent_ids(self) -> list[str]:
+        """Read the ids of recent posts, where append was told to keep them. Raises `StoreError`."""
+        reply = await self._store.execute("ZRANGE", self._ids_key, 0, -1)
+        return [post_id.decode() for post_id in cast("list[bytes]", reply)]
+
+    async def read(self, channel: str, after: int, count: int) -> list[tuple[int, bytes]]:
+        """Read one channel's messages of up to `count` batches that follow batch `after`, as (seq, message).
+
+        Raises `StoreError`; the result is empty where the journal has nothing later.
+        """
+        reply = await self._store.execute("XRANGE", f"{self.stream_key}:journal", f"{after + 1}-0", "+", "COUNT", count)
+        wanted = self._store.key(channel).encode()
+        batches = []
+        for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
+            seq = int(entry_id.partition(b"-")[0])
+            # A board that is new to the stream starts at the present seq, so an entry without its channel is never read.
+            batches.append((seq, dict(zip(fields[::2], fields[1::2], strict=True))[wanted]))
+        return batches

@@ -1,0 +1,72 @@
+"""A lease: the instance named in a Redis key with a short life, renewed while it lives.
+
+What lives here: holding, keeping and releasing. What must not: what the lease is for. A lease can be lost at any moment
+without its holder knowing (a stopped process, a clock); whatever it guards needs a check of its own inside Redis.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from typing import Final, cast
+
+from .errors import StoreUnavailable
+from .store import Script, Store
+
+LIFE_MS: Final = 3000
+RENEW_S: Final = 1.0
+"""Three chances to renew within one life."""
+
+_SCRIPT = Script("lease")
+
+log = logging.getLogger(__name__)
+
+
+def instance_name() -> str:
+    """Make a name no other instance has, telling a person where this one runs: `host:pid:random`."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Lease:
+    """One lease at an unprefixed `key`, wanted by the instance `holder`.
+
+    `held` is what the last renewal found; `other` names the instance that was found in our place, "" where none was.
+    """
+
+    def __init__(self, store: Store, key: str, holder: str) -> None:
+        self._store = store
+        self.key = store.key(key)
+        self.holder = holder
+        self.held = False
+        self.other = ""
+
+    async def hold(self) -> bool:
+        """Take the lease or renew it; True where it is ours now. Raises `StoreError`."""
+        found = cast("bytes", await self._store.run(_SCRIPT, [self.key], "hold", self.holder, LIFE_MS)).decode()
+        self.held = found == self.holder
+        self.other = "" if self.held else found
+        return self.held
+
+    async def release(self) -> None:
+        """Give the lease up where it is ours, so that a standby need not wait for its end. Raises `StoreError`."""
+        self.held = False
+        await self._store.run(_SCRIPT, [self.key], "release", self.holder)
+
+    async def keep(self) -> None:
+        """Take and renew the lease for ever, as far as Redis is there; release it when cancelled."""
+        try:
+            while True:
+                try:
+                    await self.hold()
+                except StoreUnavailable:
+                    self.held = False
+                    await self._store.wait()
+                else:
+                    await asyncio.sleep(RENEW_S)
+        finally:
+            if self.held:
+                try:
+                    await self.release()
+                except StoreUnavailable as error:
+                    log.debug("lease %s not released, it ends by itself: %s", self.key, error)

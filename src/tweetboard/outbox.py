@@ -1,0 +1,218 @@
+"""Posts become batches, and batches are remembered until Redis surely has them (DESIGN section 3). Pure.
+
+What lives here: gathering, numbering, going back, forgetting, and how much of it all may be in memory. What must not:
+sending (publisher.py), clocks (a caller passes the time in).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from .channel import body
+from .errors import SessionEnded
+from .journal import Batch
+from .posts import Post
+
+MAX_BATCH_NAMES: Final = 16_384
+"""A script over so many names holds Redis for some 50 ms, which every reader of a board waits for."""
+
+MAX_BATCH_BYTES: Final = 1 << 20
+
+MAX_UNAPPLIED_BYTES: Final = 8 << 20
+"""Read this far ahead of the boards, then let TCP tell upstream; also well under Redis's limit for a slow subscriber."""
+
+REMEMBERED_S: Final = 5.0
+"""Redis may come back from a crash without its last second or two (`appendfsync everysec`); batches stay this long."""
+
+MAX_REMEMBERED_BYTES: Final = 64 << 20
+"""Beyond this the oldest remembered batches go, and a rollback that far starts a session anew."""
+
+
+class Draft:
+    """A batch that is still being gathered: names and run lengths per channel."""
+
+    def __init__(self) -> None:
+        self.authors: list[str] = []
+        self.hashtags: list[str] = []
+        self.author_times: list[tuple[int, int]] = []
+        self.hashtag_times: list[tuple[int, int]] = []
+        self.ids: list[str] = []
+        self.position = ""
+        self.size_bytes = 0
+
+    @property
+    def names(self) -> int:
+        """How many names are in it, on both channels together."""
+        return len(self.authors) + len(self.hashtags)
+
+    @property
+    def full(self) -> bool:
+        """Whether further posts belong into another draft."""
+        return self.names >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
+
+    def add(self, posts: Iterable[Post], position: str, *, now: int, bucket_s: int) -> None:
+        """Take in posts; `now` stands in for a time they lack or one that lies ahead of it."""
+        authors, hashtags = self.authors, self.hashtags
+        for post in posts:
+            start = post.time if 0 < post.time < now else now
+            start -= start % bucket_s
+            if post.author:
+                authors.append(post.author)
+                self.size_bytes += len(post.author) + 3
+                _count(self.author_times, start, 1)
+            if post.hashtags:
+                hashtags.extend(post.hashtags)
+                self.size_bytes += sum(map(len, post.hashtags)) + 3 * len(post.hashtags)
+                _count(self.hashtag_times, start, len(post.hashtags))
+            if post.id:
+                self.ids.append(post.id)
+        self.position = position
+
+    def batch(self, seq: int) -> Batch:
+        """Encode it as the batch `seq`."""
+        bodies = {
+            "usernames": body(self.author_times, self.authors),
+            "hashtags": body(self.hashtag_times, self.hashtags),
+        }
+        size_bytes = sum(map(len, bodies.values()))
+        return Batch(seq, self.position, bodies, self.names, self.ids, size_bytes)
+
+
+class Published(msgspec.Struct):
+    """What a publisher has done so far; `unapplied_bytes` and `standby` are the present state."""
+
+    posts: int = 0
+    names: int = 0
+    batches: int = 0
+    sent_again: int = 0
+    sessions: int = 0
+    repeats: int = 0
+    lost_batches: int = 0
+    unapplied_bytes: int = 0
+    standby: bool = False
+
+
+class Outbox:
+    """Drafts on their way to being batches, and batches on their way out of memory. Pure; one task at a time.
+
+    `acknowledged` is the last batch known to be in the journal, `unapplied_bytes` what no board is known to have yet.
+    """
+
+    def __init__(self, seq: int, *, bucket_s: int, published: Published) -> None:
+        self.acknowledged = seq
+        self._drafts: deque[Draft] = deque()
+        self._batches: deque[Batch] = deque()  # ascending without a gap: remembered ones, then ones to be sent
+        self._bucket_s = bucket_s
+        self._published = published
+        self._applied = seq
+        self._batch_bytes = 0
+
+    def gather(self, posts: list[Post], position: str, now: int) -> None:
+        """Put posts into the last draft, or into a new one where that is full."""
+        if not self._drafts or self._drafts[-1].full:
+            self._drafts.append(Draft())
+        self._drafts[-1].add(posts, position, now=now, bucket_s=self._bucket_s)
+        self._published.posts += len(posts)
+        self._measure()
+
+    def next(self) -> Batch | None:
+        """Give out the batch after the last acknowledged one; None where there is none."""
+        if not self._batches or self._batches[-1].seq == self.acknowledged:
+            if not self._drafts:
+                return None
+            batch = self._drafts.popleft().batch(self.acknowledged + 1)
+            self._batches.append(batch)
+            self._batch_bytes += batch.size_bytes
+            self._published.batches += 1
+            self._published.names += batch.names
+        return self._batches[self.acknowledged + 1 - self._batches[0].seq]
+
+    def acknowledge(self, batch: Batch, now_s: float) -> None:
+        """Note that `batch` is in the journal, and forget what is `REMEMBERED_S` older; `now_s` is monotonic."""
+        self.acknowledged = batch.seq
+        batch.acknowledged_at = now_s
+        while (first := self._batches[0]) is not batch and (
+            batch.sent_at - first.acknowledged_at >= REMEMBERED_S or self._batch_bytes > MAX_REMEMBERED_BYTES
+        ):
+            self._batches.popleft()
+            self._batch_bytes -= first.size_bytes
+        self._measure()
+
+    def go_back_to(self, seq: int) -> None:
+        """Go on behind batch `seq`, which is where Redis really is.
+
+        Raises `SessionEnded` where that is further back, or further on, than memory reaches.
+        """
+        if seq == self.acknowledged:
+            return
+        if not self._batches or not self._batches[0].seq - 1 <= seq <= self._batches[-1].seq:
+            raise SessionEnded(f"Redis is at batch {seq}, memory begins later")
+        self._published.sent_again += max(self.acknowledged - seq, 0)
+        self.acknowledged = seq
+        self._measure()
+
+    def applied(self, lowest: int) -> None:
+        """Note the last batch that every board has."""
+        self._applied = lowest
+        self._measure()
+
+    @property
+    def outstanding_names(self) -> int:
+        """How many names have been read and are not known to be on every board."""
+        return sum(draft.names for draft in self._drafts) + sum(
+            batch.names for batch in self._batches if batch.seq > self._applied
+        )
+
+    @property
+    def room(self) -> bool:
+        """Whether more may be read."""
+        return self._published.unapplied_bytes < MAX_UNAPPLIED_BYTES
+
+    def _measure(self) -> None:
+        unapplied = sum(draft.size_bytes for draft in self._drafts)
+        for batch in reversed(self._batches):
+            if batch.seq <= self._applied:
+                break
+            unapplied += batch.size_bytes
+        self._published.unapplied_bytes = unapplied
+
+
+class RecentIds:
+    """The ids of the last posts, so that an upstream's refill counts none of them twice; bounded by age.
+
+    An id is forgotten `keep_s` seconds after it was last added; 0 keeps none.
+    """
+
+    def __init__(self, keep_s: int) -> None:
+        self.keep_s = keep_s
+        self._seen: dict[str, float] = {}
+
+    def load(self, ids: Iterable[str], now_s: float) -> None:
+        """Start over with ids that an earlier session has stored."""
+        self._seen = dict.fromkeys(ids, now_s)
+
+    def new(self, posts: list[Post], now_s: float) -> list[Post]:
+        """Leave out the posts that were there already."""
+        if not self.keep_s:
+            return posts
+        fresh = []
+        for post in posts:
+            if post.id and post.id in self._seen:
+                continue
+            self._seen[post.id] = now_s
+            fresh.append(post)
+        for post_id in list(self._seen):
+            if self._seen[post_id] > now_s - self.keep_s:
+                break  # insertion order is order of age
+            del self._seen[post_id]
+        return fresh
+
+
+def _count(times: list[tuple[int, int]], start: int, names: int) -> None:
+    """Lengthen the last run, or begin another."""
+    if times and times[-1][0] == start:
+        times[-1] = (start, times[-1][1] + names)
+    else:
+        times.append((start, names))

@@ -1,0 +1,249 @@
+"""One source's posts go to the journal and the channels, in order and exactly once, while the lease is held.
+
+What lives here: the life of a session (lease, begin, read, append, end) and recovery from every answer Redis can give
+or withhold. What must not: gathering and memory (outbox.py, pure), where records come from, or what boards do.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from .errors import SessionEnded, StoreUnavailable, StreamError
+from .framing import Block
+from .journal import Begun, Journal, OutOfStep, Session
+from .lease import RENEW_S, Lease
+from .outbox import Outbox, Published, RecentIds
+from .posts import Post
+from .store import Store
+from .waiting import first_of
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where records come from."""
+
+    def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield blocks from after `position` on ("": from now, or the beginning), with the position after each."""
+        ...
+
+
+class Decodes(Protocol):
+    """What turns records into posts."""
+
+    def decode(self, block: Block) -> list[Post]:
+        """Turn a block's records into posts, in order."""
+        ...
+
+
+class Publisher:
+    """Publishes one source to one journal while it holds the lease; waits as a standby while another does.
+
+    `boards` are the names of all that are fed; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
+    ids of posts are kept for an upstream whose refill repeats them, 0 for none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        lease: Lease,
+        *,
+        boards: Sequence[str],
+        bucket_s: int = 1,
+        keep_ids_s: int = 0,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._lease = lease
+        self._boards = boards
+        self._bucket_s = bucket_s
+        self._ids = RecentIds(keep_ids_s)
+        self.published = Published()
+        self._outbox = Outbox(0, bucket_s=bucket_s, published=self.published)
+        self._wake = asyncio.Event()
+        self._doubtful = False
+        self._stream_error: StreamError | None = None
+
+    @property
+    def outstanding_names(self) -> int:
+        """How many names have been read and are not known to be on every board."""
+        return self._outbox.outstanding_names
+
+    async def run(self, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
+        """Publish until `stopping` is set or the source ends; return when everything read is on every board.
+
+        A session that ends is followed by another. Raises `StreamError` where the source fails for good and
+        `StoreRefused`, alone or in a group. There is no deadline here: whoever cancels finds `outstanding_names`.
+        """
+        while not stopping.is_set():
+            try:
+                begun = await self._begin(stopping)
+                if begun is not None:
+                    await self._session(begun, source, decoder, stopping)
+            except* SessionEnded as ended:
+                log.warning("session ended, beginning anew: %s", ended.exceptions[0])
+            else:
+                break
+            finally:
+                self._journal.session = None
+        if self._stream_error is not None:
+            raise self._stream_error
+
+    async def _begin(self, stopping: asyncio.Event) -> Begun | None:
+        """Wait for the lease, then become the stream's owner; None where the stop came first."""
+        while not stopping.is_set():
+            try:
+                if await self._lease.hold():
+                    begun = await self._journal.begin()
+                    self._ids.load(await self._journal.recent_ids() if self._ids.keep_s else (), time.monotonic())
+                    self.published.standby = False
+                    self._report(begun)
+                    return begun
+            except StoreUnavailable:
+                await first_of(self._store.wait(), stopping.wait())
+            else:
+                if not self.published.standby:
+                    log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
+                self.published.standby = True
+                await first_of(asyncio.sleep(RENEW_S), stopping.wait())
+        return None
+
+    def _report(self, begun: Begun) -> None:
+        self.published.sessions += 1
+        self.published.lost_batches += begun.lost_batches
+        log.info("session %s goes on after batch %d of stream %s", begun.token, begun.seq, self._journal.name)
+        for board in begun.dropped_boards:
+            log.warning("board %s is no longer fed by stream %s", board, self._journal.name)
+        if begun.lost_batches:
+            log.error(
+                "stream %s: %d batches had gone from the journal before every board had them; what deleted or evicted %s?",
+                *(self._journal.name, begun.lost_batches, f"{self._journal.stream_key}:journal"),
+            )
+
+    async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
+        session = Session(begun, self._boards)
+        self._outbox = Outbox(begun.seq, bucket_s=self._bucket_s, published=self.published)
+        self._journal.open(session)
+        async with asyncio.TaskGroup() as group:
+            lease = group.create_task(self._keep_lease(session), name="lease")
+            reader = group.create_task(self._read(session, begun.position, source, decoder), name="stream")
+            appender = group.create_task(self._append_all(session, reader), name="append")
+            await first_of(stopping.wait(), asyncio.wait([reader]))
+            reader.cancel()
+            await asyncio.wait([reader])
+            self._wake.set()
+            await asyncio.wait([appender])
+            await self._all_applied(session)
+            lease.cancel()
+        await self._release()
+
+    async def _read(self, session: Session, position: str, source: Source, decoder: Decodes) -> None:
+        """Gather what the source yields, as long as the boards keep up; what was read before a failure still counts."""
+        try:
+            async with aclosing(source.blocks(position)) as blocks:
+                async for block, reached in blocks:
+                    self._gather(decoder.decode(block), reached)
+                    self._outbox.applied(session.lowest_applied)
+                    while not self._outbox.room:
+                        session.advanced.clear()
+                        await session.advanced.wait()
+                        self._outbox.applied(session.lowest_applied)
+        except StreamError as error:
+            self._stream_error = error
+
+    def _gather(self, posts: list[Post], position: str) -> None:
+        fresh = self._ids.new(posts, time.monotonic())
+        self.published.repeats += len(posts) - len(fresh)
+        if fresh:
+            self._outbox.gather(fresh, position, int(time.time()))
+            self._wake.set()
+
+    async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:
+        """Send batch after batch; while one is under way the next gathers, so a lone post waits for nothing."""
+        while True:
+            if self._doubtful:
+                await self._recover(session)
+            batch = self._outbox.next()
+            if batch is None:
+                if reader.done():
+                    return
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            batch.sent_at = time.monotonic()
+            try:
+                await self._journal.append(session, batch, keep_ids_s=self._ids.keep_s)
+            except OutOfStep as answer:
+                self._outbox.go_back_to(answer.seq)
+            except (StoreUnavailable, SessionEnded):
+                self._doubtful = True
+            else:
+                self._outbox.acknowledge(batch, time.monotonic())
+            session.seq = self._outbox.acknowledged
+
+    async def _recover(self, session: Session) -> None:
+        """Find out where Redis really is and go on from there; raises `SessionEnded` where that cannot be."""
+        while self._doubtful:
+            try:
+                await self._store.wait()
+                if not await self._lease.hold():
+                    raise SessionEnded(f"stream {self._journal.name} belongs to {self._lease.other} now")
+                owner, seq = await self._journal.look()
+                if owner != session.token:
+                    seq = await self._begin_again(session, owner)
+            except StoreUnavailable:
+                continue
+            self._doubtful = False
+            self._outbox.go_back_to(seq)
+            session.seq = seq
+
+    async def _begin_again(self, session: Session, owner: str) -> int:
+        """Take up the same session under another token where Redis went back behind its beginning.
+
+        The stream's owner is then the one before us again, and what followed is all in memory, so nothing has to be
+        read anew - which not every upstream could do.
+        """
+        if owner != session.predecessor:
+            raise SessionEnded(f"another session has taken stream {self._journal.name} over")
+        begun = await self._journal.begin()
+        self._report(begun)
+        session.token, session.predecessor = begun.token, begun.predecessor
+        return begun.seq
+
+    async def _keep_lease(self, session: Session) -> None:
+        """Renew the lease, and look whether Redis went back while nothing was flowing."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            if session.broken:
+                raise SessionEnded(session.broken)
+            known = session.seq
+            try:
+                if not await self._lease.hold():
+                    raise SessionEnded(f"stream {self._journal.name} belongs to {self._lease.other} now")
+                owner, seq = await self._journal.look()
+            except StoreUnavailable:
+                await self._store.wait()
+                self._doubt()
+            else:
+                if owner != session.token or seq < known:
+                    self._doubt()
+
+    def _doubt(self) -> None:
+        self._doubtful = True
+        self._wake.set()
+
+    async def _all_applied(self, session: Session) -> None:
+        while session.lowest_applied < session.seq:
+            session.advanced.clear()
+            await session.advanced.wait()
+        self._outbox.applied(session.seq)
+
+    async def _release(self) -> None:
+        try:
+            await self._lease.release()
+        except StoreUnavailable as error:
+            log.debug("lease not released, it ends by itself: %s", error)

@@ -1,0 +1,85 @@
+"""Posts from a file or standard input instead of a connection, through the same pipe.
+
+What lives here: a `Source` that ends. What must not: showing progress (cli.py).
+"""
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from .errors import ConfigurationError, StreamRefused
+from .framing import Block, framer_for
+from .stream import StreamState
+
+READ_BYTES: Final = 256 * 1024
+
+
+class FileSource:
+    """The records of the file at `path`, or of standard input for "-": Server-Sent Events in `.sse`, lines otherwise.
+
+    `on_read` is told how many bytes have been read, each time.
+    """
+
+    def __init__(
+        self, path: str, *, max_line_bytes: int = 1 << 20, on_read: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._path = path
+        self._on_read = on_read
+        self._max_line_bytes = max_line_bytes
+        self.state = StreamState()
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The file's size; None for standard input. Raises `ConfigurationError` for a file that is not there."""
+        if self._path == "-":
+            return None
+        try:
+            return Path(self._path).stat().st_size
+        except OSError as error:
+            raise ConfigurationError(f"replay: {self._path}: {error.strerror}") from error
+
+    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield all blocks, once; a file has no positions.
+
+        Raises `StreamRefused` for a file that cannot be read, and when asked again: a session that began anew in the
+        middle would count what came before twice.
+        """
+        if self.state.live:
+            raise StreamRefused("replay: Redis lost what had been counted; run the replay again")
+        self.state.live = True
+        content_type = "text/event-stream" if self._path.endswith(".sse") else "application/x-ndjson"
+        framer = framer_for(content_type, self._max_line_bytes)
+        try:
+            async with aclosing(_chunks(self._path)) as chunks:
+                async for chunk in chunks:
+                    self.state.received_bytes += len(chunk)
+                    self._on_read(self.state.received_bytes)
+                    block = framer.push(chunk)
+                    self.state.oversized = framer.oversized
+                    yield block, position
+        except OSError as error:
+            raise StreamRefused(f"replay: {self._path}: {error.strerror}") from error
+        yield framer.end(), position
+
+
+async def _chunks(path: str) -> AsyncGenerator[bytes, None]:
+    """Read a file, or standard input as it comes."""
+    if path == "-" and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+        # A pipe or terminal may be silent for ever; a thread waiting for it would keep the process from ending.
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
+        try:
+            while chunk := await reader.read(READ_BYTES):
+                yield chunk
+        finally:
+            transport.close()
+    else:
+        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:  # noqa: ASYNC230 - read in threads
+            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                yield chunk

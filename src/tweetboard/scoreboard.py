@@ -1,0 +1,104 @@
+"""A board: exact scores in a sorted set, and which batches of which stream are in them.
+
+What lives here: applying, and reading the board (scoreboard.lua has the steps). What must not: Pub/Sub or HTTP.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import msgspec
+
+from .errors import SessionEnded, StoreRefused
+from .journal import OutOfStep
+from .store import Script, Store
+
+_SCRIPT = Script("scoreboard")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of a board; names with the same score share a rank (1, 2, 2, 4)."""
+
+    rank: int
+    name: str
+    display: str
+    score: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a board from the top down; `total` counts all names on it."""
+
+    total: int
+    rows: list[Row]
+
+
+class Scoreboard:
+    """The board `name` at an unprefixed Redis `key`; `fold` maps a name as posts spell it to its identity."""
+
+    def __init__(self, store: Store, name: str, key: str, fold: Callable[[str], str] = str) -> None:
+        self._store = store
+        self.name = name
+        self.key = store.key(key)
+        self.applied_key = f"{self.key}:applied"
+        self._fold = fold
+
+    async def applied(self, stream: str) -> int | None:
+        """Read the last batch of `stream` that is on the board; None where it never was. Raises `StoreError`."""
+        reply = cast("bytes | None", await self._store.execute("HGET", self.applied_key, stream))
+        return None if reply is None else int(reply)
+
+    async def apply(
+        self, stream: str, stream_key: str, token: str, first: int, last: int, names: Iterable[str]
+    ) -> None:
+        """Add the names of the batches `first` to `last` in one step, which also notes that they are in.
+
+        Raises `SessionEnded` where `token` no longer owns the stream, `OutOfStep` (with what is on the board) where the
+        batches do not follow or the journal does not have them, and `StoreError`; nothing was added then, except that
+        after `StoreUnavailable` only `applied` can tell.
+        """
+        reply = await self._store.run(
+            _SCRIPT,
+            [self.key, self.applied_key, stream_key],
+            *("apply", stream, token, first, last, self._counts(names)),
+        )
+        outcome, number = cast("tuple[bytes, int]", reply)
+        if outcome == b"fenced":
+            raise SessionEnded(f"stream {stream}: another session has taken over")
+        if outcome != b"applied":
+            raise OutOfStep(number)
+
+    async def add_bare(self, lease_key: str, holder: str, names: Iterable[str]) -> bool:
+        """Add names that came outside of any batch; False where `holder` does not hold the lease at this moment.
+
+        Raises `StoreError`; after `StoreUnavailable` it must not be tried again, for they may be in.
+        """
+        return await self._store.run(_SCRIPT, [self.key, lease_key], "bare", holder, self._counts(names)) == 1
+
+    async def top(self, *, offset: int = 0, limit: int = 10) -> Page:
+        """Read `limit` rows from `offset` on; within a tie the order is Redis's own, names from Z to A.
+
+        Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers.
+        """
+        reply = await self._store.run(_SCRIPT, [self.key], "top", offset, limit)
+        total, above, flat = cast("tuple[int, int, list[bytes]]", reply)
+        rows: list[Row] = []
+        rank, previous = above + 1, None
+        for place, (member, text) in enumerate(zip(flat[::2], flat[1::2], strict=True), offset + 1):
+            score = self._whole(text)
+            if previous is not None and score != previous:
+                rank = place
+            previous = score
+            name = member.decode("utf-8", "replace")
+            rows.append(Row(rank, name, name, score))
+        return Page(total, rows)
+
+    def _counts(self, names: Iterable[str]) -> bytes:
+        return msgspec.json.encode(Counter(map(self._fold, names)))
+
+    def _whole(self, text: bytes) -> int:
+        try:
+            score = float(text)
+            whole = int(score)
+        except (ValueError, OverflowError):
+            raise StoreRefused(f"{self.key}: score {text!r} is not a number this board wrote") from None
+        return whole

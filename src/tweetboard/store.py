@@ -1,0 +1,200 @@
+"""The one connection pool to Redis, which is bus and store in one, and the one place that judges its failures.
+
+What lives here: commands and scripts with a deadline each, the sorting of every failure into `StoreUnavailable` (wait)
+or `StoreRefused` (say it and stop), waiting with backoff, and whether Redis is there right now. What must not: any key's
+meaning (journal.py, scoreboard.py).
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Final, TypeAlias, cast
+
+import redis.asyncio as aioredis
+from redis import exceptions as redis_errors
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from .errors import StoreError, StoreRefused, StoreUnavailable
+
+Argument: TypeAlias = str | bytes | int | float
+Reply: TypeAlias = object
+
+COMMAND_TIMEOUT_S: Final = 3.0
+"""No answer for this long counts as unavailable: longer than any script here takes, shorter than a person waits."""
+
+BACKOFF_S: Final = (0.05, 1.0)
+"""First and longest pause between two attempts to reach Redis; it doubles in between."""
+
+_PASSING = (
+    redis_errors.ConnectionError,  # also BusyLoadingError
+    redis_errors.TimeoutError,
+    redis_errors.ReadOnlyError,  # a primary that was demoted: the failover ends
+    redis_errors.OutOfMemoryError,
+    redis_errors.TryAgainError,
+    redis_errors.MasterDownError,
+    redis_errors.ClusterDownError,
+    OSError,
+)
+_PASSING_CODES = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
+_FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
+
+log = logging.getLogger(__name__)
+
+
+class Script:
+    """A Lua script shipped beside the modules, run by its digest; `name` is the file's, without `.lua`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Store:
+    """Redis behind one pool; every failure leaves here as a `StoreError`, `CancelledError` as itself.
+
+    `address` is for messages and never holds a password. `available` is what the last command found.
+    """
+
+    def __init__(self, client: aioredis.Redis, *, prefix: str = "", address: str = "redis") -> None:
+        self._client = client
+        self.prefix = prefix
+        self.address = address
+        self.available = False
+        self.trouble = "not reached yet"
+        self.round_trips = 0
+        self._down_since: float | None = None
+
+    def key(self, name: str) -> str:
+        """Put the configured prefix before a key's or a channel's name."""
+        return self.prefix + name
+
+    async def execute(self, *command: Argument) -> Reply:
+        """Run one command.
+
+        Raises `StoreUnavailable` where waiting may mend it (whether the command was carried out is then unknown) and
+        `StoreRefused` where it will not.
+        """
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                reply = cast("Reply", await self._client.execute_command(*command))
+        except redis_errors.NoScriptError:
+            raise
+        except (redis_errors.RedisError, OSError, TimeoutError) as error:
+            raise self._judge(error, command) from error
+        self.round_trips += 1
+        self._note(None)
+        return reply
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
+        """Run a script over already prefixed `keys`; a server that has forgotten it is taught it again."""
+        try:
+            return await self.execute("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except redis_errors.NoScriptError:
+            return await self.execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def pubsub(self) -> PubSub:
+        """Open a Pub/Sub interface, which holds one of the pool's connections until it is closed."""
+        return self._client.pubsub()
+
+    async def wait(self) -> None:
+        """Return as soon as Redis answers; pauses double from 50 ms to 1 s.
+
+        Raises `StoreRefused` where Redis is there but will never serve us, such as for a wrong password.
+        """
+        pause_s, longest_s = BACKOFF_S
+        while True:
+            try:
+                await self.execute("PING")
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, longest_s)
+            else:
+                return
+
+    async def version(self) -> str:
+        """Read which server this is, such as `valkey 9.1.2`. Raises `StoreError`."""
+        reply = await self.execute("INFO", "server")
+        facts = cast("dict[str, object]", reply) if isinstance(reply, dict) else {}
+        name = facts.get("server_name", "redis")
+        return f"{name} {facts.get(f'{name}_version', facts.get('redis_version', 'of an unknown version'))}"
+
+    async def answers(self) -> bool:
+        """Ask once whether Redis is there and ready; never logs, for it is asked while a server starts."""
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                return bool(await self._client.execute_command("PING"))
+        except (redis_errors.RedisError, OSError, TimeoutError):
+            return False
+
+    def failed(self, error: Exception) -> StoreError:
+        """Judge a failure met outside `execute` (a Pub/Sub connection's), and remember it like any other."""
+        return self._judge(error, ("SUBSCRIBE",))
+
+    def _judge(self, error: Exception, command: Sequence[Argument]) -> StoreError:
+        text = str(error) or type(error).__name__
+        passing = isinstance(error, (*_PASSING, TimeoutError)) or text.startswith(_PASSING_CODES)
+        if passing and not isinstance(error, _FINAL):
+            if isinstance(error, TimeoutError) and not isinstance(error, redis_errors.RedisError):
+                text = f"no answer for {COMMAND_TIMEOUT_S:g} s"
+            self._note(text)
+            return StoreUnavailable(f"Redis at {self.address} is unavailable: {text}")
+        return StoreRefused(f"Redis at {self.address} refused {_described(command)}: {text}")
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is None:
+            if not self.available and self._down_since is not None:
+                log.info("redis is back after %.1f s: %s", time.monotonic() - self._down_since, self.address)
+            self.available, self.trouble, self._down_since = True, "", None
+        else:
+            if self._down_since is None:
+                self._down_since = time.monotonic()
+                log.warning("redis is unavailable, waiting for it: %s: %s", self.address, trouble)
+            self.available, self.trouble = False, trouble
+
+
+@asynccontextmanager
+async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIterator[Store]:
+    """Open a pool of at most `connections` connections to `url` (redis://, rediss:// or unix://); nothing is sent yet.
+
+    RESP2 and no socket timeout of redis-py's own: with RESP3 it logs each push, and its timeout can swallow a
+    cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice.
+    """
+    client = aioredis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=None,
+        socket_connect_timeout=COMMAND_TIMEOUT_S,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=connections,
+        client_name="tweetboard",
+    )
+    try:
+        yield Store(client, prefix=prefix, address=_address(client))
+    finally:
+        await client.aclose(close_connection_pool=True)
+        await client.connection_pool.disconnect()
+
+
+def _address(client: aioredis.Redis) -> str:
+    """Say where Redis is, without its password."""
+    where = client.connection_pool.connection_kwargs
+    return str(where["path"]) if "path" in where else f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+
+
+def _described(command: Sequence[Argument]) -> str:
+    """Name a command and its keys for a message, never its other arguments: those are users' names."""
+    verb = str(command[0])
+    if verb not in ("EVAL", "EVALSHA"):
+        return " ".join(str(part) for part in command[:2])
+    count = int(command[2])
+    keys = ", ".join(str(key) for key in command[3 : 3 + count])
+    script_verb = command[3 + count] if len(command) > 3 + count else ""
+    return f"{script_verb!s} on {keys}"

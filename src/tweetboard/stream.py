@@ -1,0 +1,241 @@
+"""The HTTP client of the stream: connect, watch for silence, come back, resume; it yields blocks of records.
+
+What lives here: one connection after another, each judged by what ended it. What must not: bytes' meaning (framing.py,
+formats/), delays' lengths (backoff.py).
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+import aiohttp
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+
+from . import __version__
+from .backoff import Backoff
+from .decompression import ACCEPT_ENCODING, decompressor_for
+from .errors import StreamLost, StreamRefused
+from .framing import Block, Event, framer_for
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""For the connection itself; the answer's head may take as long as the stall watch allows, or `HEAD_TIMEOUT_S`."""
+
+HEAD_TIMEOUT_S: Final = 60.0
+"""For formats without a stall watch; some servers send the head only with the first post."""
+
+READ_BUFFER_BYTES: Final = 128 * 1024
+"""Between 64 and 256 KiB measured best: fewer wake-ups than less, fewer cache misses than more."""
+
+_FINAL: Final = {
+    400: "the request is wrong: check stream.url",
+    401: "the token is missing or not accepted: set TWEETBOARD_STREAM_TOKEN",
+    403: "the token does not allow this stream: check its access level",
+    404: "there is no such stream: check stream.url",
+    410: "this stream has been shut down: check stream.url",
+}
+
+log = logging.getLogger(__name__)
+
+
+class StreamState(msgspec.Struct):
+    """What the connection is doing and has done; times are Unix seconds, 0 for never."""
+
+    live: bool = False
+    trouble: str = "not connected yet"
+    connects: int = 0
+    lost: dict[str, int] = {}
+    received_bytes: int = 0
+    last_received: float = 0.0
+    repeats: int = 0
+    oversized: int = 0
+
+
+@asynccontextmanager
+async def open_client() -> AsyncIterator[httpx.AsyncClient]:
+    """Open an HTTP client that carries long streams well: aiohttp's connections under httpx's interface."""
+    session = aiohttp.ClientSession(read_bufsize=READ_BUFFER_BYTES, trust_env=True, auto_decompress=False)
+    async with session, httpx.AsyncClient(transport=AiohttpTransport(client=session)) as client:
+        yield client
+
+
+class HttpStream:
+    """The stream at `url`; `token` is sent as a bearer token, and only there.
+
+    `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
+    again before each read, for `auto` knows its format only after the first.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        *,
+        token: str = "",
+        headers: dict[str, str] | None = None,
+        stall_timeout_s: Callable[[], float] = lambda: 0,
+        max_line_bytes: int = 1 << 20,
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._headers = {
+            "Accept": "text/event-stream, application/x-ndjson, application/json, */*;q=0.5",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "User-Agent": f"tweetboard/{__version__}",
+            **(headers or {}),
+        }
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._max_line_bytes = max_line_bytes
+        self._backoff = Backoff(random.random)
+        self._stall_timeout_s = stall_timeout_s
+        self.state = StreamState()
+
+    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield blocks from after `position` on for ever, each with the position after it, over as many connections as needed.
+
+        Raises `StreamRefused` where connecting again cannot help.
+        """
+        while True:
+            try:
+                async with aclosing(self._connection(position)) as connection:
+                    async for block, reached in connection:
+                        position = reached
+                        yield block, reached
+                raise StreamLost("the stream ended")
+            except StreamRefused:
+                self.state.live, self.state.trouble = False, "refused"
+                raise
+            except StreamLost as lost:
+                delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
+                self.state.live, self.state.trouble = False, str(lost)
+                self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
+                log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
+            await asyncio.sleep(delay_s)
+
+    async def probe(self) -> str:
+        """Connect once and describe the answer; raises `StreamError` where there is none."""
+        async with self._response("") as response:
+            return f"{response.status_code} {response.headers.get('content-type', 'without a content-type')}"
+
+    async def _connection(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        async with self._response(position) as response:
+            framer = framer_for(response.headers.get("content-type", ""), self._max_line_bytes)
+            self._connected()
+            resumed = Resumed(position, self.state)
+            oversized_before = self.state.oversized
+            async with aclosing(self._chunks(response)) as chunks:
+                async for chunk in chunks:
+                    block = framer.push(chunk)
+                    self.state.oversized = oversized_before + framer.oversized
+                    if block.events or (block.lines and not block.lines.isspace()):
+                        self._backoff.data_flowed()
+                        yield resumed.new(block)
+            # Only here has the upstream ended the body properly; a cut leaves an unfinished line unread.
+            block = framer.end()
+            if block.lines:
+                yield resumed.new(block)
+
+    def _connected(self) -> None:
+        self.state.connects += 1
+        self.state.live, self.state.trouble = True, ""
+        log.info("stream connected: %s", httpx.URL(self._url).copy_with(query=None, userinfo=b""))
+
+    @asynccontextmanager
+    async def _response(self, position: str) -> AsyncIterator[httpx.Response]:
+        """Ask for the stream; what goes wrong, here or while the body is read, leaves as a `StreamError`."""
+        headers = {**self._headers, "Last-Event-ID": position} if position else self._headers
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        head_timeout_s = self._stall_timeout_s() or HEAD_TIMEOUT_S
+        try:
+            request = self._client.build_request("GET", self._url, headers=headers, timeout=timeout)
+            async with asyncio.timeout(head_timeout_s):
+                response = await self._client.send(request, stream=True)
+            try:
+                _judge(response)
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL) as error:
+            raise StreamRefused(f"stream.url: {error}") from error
+        except TimeoutError:
+            raise StreamLost(f"no answer for {head_timeout_s:g} s") from None
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise StreamLost(str(error) or type(error).__name__) from error
+
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """Yield the body's bytes, uncompressed and watched for silence."""
+        decompressor = decompressor_for(response.headers.get("content-encoding", ""))
+        async with aclosing(response.aiter_raw()) as body:  # type: ignore[type-var]
+            while True:
+                limit_s = self._stall_timeout_s()
+                try:
+                    # Around each read, not around them all: a reader held up by slow boards is no silent upstream.
+                    async with asyncio.timeout(limit_s or None):
+                        raw = await anext(body)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise StreamLost(f"nothing came for {limit_s:g} s, not even a keep-alive") from None
+                self.state.received_bytes += len(raw)
+                self.state.last_received = time.time()
+                for chunk in decompressor.push(raw):
+                    yield chunk
+
+
+class Resumed:
+    """Tells what is new on a connection that went on from `position`: numbered events up to there are repeats."""
+
+    def __init__(self, position: str, state: StreamState) -> None:
+        self._position = position
+        self._last = int(position) if position.isascii() and position.isdigit() else None
+        self._state = state
+
+    def new(self, block: Block) -> tuple[Block, str]:
+        """Leave out the repeats; returns the rest and the position after it."""
+        events = block.events
+        if events and self._last is not None:
+            events = [event for event in events if self._is_new(event)]
+            self._state.repeats += len(block.events) - len(events)
+            block = Block(events=events)
+        if events and events[-1].id:
+            self._position = events[-1].id
+        return block, self._position
+
+    def _is_new(self, event: Event) -> bool:
+        if self._last is None:
+            return True
+        if event.id.isascii() and event.id.isdigit() and int(event.id) <= self._last:
+            return False
+        if event.id:
+            self._last = None  # past the overlap: from here on numbers need not be compared
+        return True
+
+
+def _judge(response: httpx.Response) -> None:
+    """Raise for an answer that is no stream, by what can be done about it."""
+    status = response.status_code
+    if status == 200:
+        return
+    if response.is_redirect:
+        target = httpx.URL(response.headers["location"])
+        where = target.copy_with(query=None, userinfo=b"") if target.host else "another path"
+        raise StreamRefused(f"the stream has moved to {where} (HTTP {status}): set stream.url to it")
+    if status in _FINAL:
+        raise StreamRefused(f"the stream answered HTTP {status}: {_FINAL[status]}")
+    cause = "rate_limit" if status in (420, 429) else "http"
+    raise StreamLost(f"the stream answered HTTP {status}", cause=cause, retry_after_s=_retry_after(response))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Read X's `x-rate-limit-reset` (a moment) or `retry-after` (seconds)."""
+    reset = response.headers.get("x-rate-limit-reset", "")
+    if reset.isascii() and reset.isdigit():
+        return min(max(float(reset) - time.time(), 0.0), 3600.0)
+    after = response.headers.get("retry-after", "")
+    return min(float(after), 3600.0) if after.isascii() and after.isdigit() else None
