@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from .errors import StoreError, StoreUnavailable
-from .scoreboard import Row, Scoreboard
+from tweetboard.errors import StoreError, StoreUnavailable
+from tweetboard.scoreboard import Row, Scoreboard
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 1000
@@ -62,7 +62,7 @@ class Readiness(msgspec.Struct, frozen=True):
     parts: dict[str, Part]
 
 
-class ProblemFound(Exception):  # noqa: N818 - what a handler raises to answer with a problem
+class ProblemFound(Exception):
     """Ends a request with a problem document."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -73,7 +73,7 @@ class ProblemFound(Exception):  # noqa: N818 - what a handler raises to answer w
 class Api:
     """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
 
-    `requests` counts the answers by route and status.
+    Answers are counted by route and status in `requests`.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Api:
         *,
         readiness: Callable[[], dict[str, Part]],
         metrics: Callable[[], bytes],
+        requests: Counter[tuple[str, str]],
         demo: bool = False,
     ) -> None:
         self._boards = boards
@@ -89,7 +90,7 @@ class Api:
         self._metrics = metrics
         self._demo = demo
         self._reads = asyncio.Semaphore(MAX_READS)
-        self.requests: Counter[tuple[str, str]] = Counter()
+        self._requests = requests
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
@@ -123,7 +124,7 @@ class Api:
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow
         response.headers["X-Content-Type-Options"] = "nosniff"
-        self.requests[route, str(response.status)] += 1
+        self._requests[route, str(response.status)] += 1
         return response
 
     async def _index(self, request: web.Request) -> web.Response:

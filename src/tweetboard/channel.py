@@ -1,7 +1,7 @@
 """What travels over Redis Pub/Sub: one JSON message per batch and channel, and the ears that hear it.
 
-What lives here: the message's shape, and a subscription that says when it may have missed something. What must not: what
-is done with a message (subscriber.py), or how it comes to be sent (the journal's append publishes it).
+What lives here: the message's shape, and a subscription that says when it may have missed something. What must not:
+what is done with a message (subscriber.py), or how it comes to be sent (the journal's append publishes it).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import msgspec
 from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 
-from .store import COMMAND_TIMEOUT_S, Store
+from tweetboard.store import COMMAND_TIMEOUT_S, Store
 
 
 class Message(msgspec.Struct, gc=False):
@@ -85,4 +85,4 @@ async def subscribe(store: Store, channel: str) -> AsyncIterator[Subscription]:
             raise store.failed(error) from error
         yield Subscription(store, pubsub)
     finally:
-        await pubsub.aclose()
+        await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """The command line: flags, logging, signals, and what a person reads in the terminal.
 
-What lives here: everything between a shell and `daemon`. What must not: anything a program that imports tweetboard would
-want.
+What lives here: everything between a shell and `daemon`. What must not: anything that a program which
+imports tweetboard would want.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 
-from . import __version__
-from .config import DEMO, Flag, Settings, load, masked, stream_name
-from .daemon import Pipe, checking, replaying, serve
-from .errors import TweetboardError
-from .replay import FileSource
-from .simulate import demo_server
+from tweetboard import __version__
+from tweetboard.config import DEMO, Flag, Settings, load, masked, stream_name
+from tweetboard.daemon import Pipe, checking, replaying, serve
+from tweetboard.errors import TweetboardError
+from tweetboard.replay import FileSource
+from tweetboard.simulate import demo_server
 
 _FLAGS: Final = {
     "stream": ("stream.url", "URL", "the stream of posts"),

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
-from .errors import ConfigurationError
-from .windows import parse_window
+from tweetboard.errors import ConfigurationError
+from tweetboard.windows import parse_window
 
 FORMATS = ("auto", "flat", "x-v2", "x-v1")
 """What `stream.format` may be; a new format adds its name here."""

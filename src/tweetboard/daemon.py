@@ -8,30 +8,31 @@ import asyncio
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from .api import MAX_READS, Api, Part, listening
-from .config import DEMO, EMBEDDED, Settings, data_dir, stream_name
-from .embedded import EmbeddedServer, embedded_server
-from .errors import ConfigurationError, NotDrained
-from .formats import AutoDecoder, decoder_for
-from .formats.decoding import Skipped
-from .formats.hashtags import fold
-from .journal import Journal
-from .lease import Lease, instance_name
-from .metrics import Watched
-from .publisher import Publisher, Source
-from .scoreboard import Scoreboard
-from .simulate import demo_server
-from .store import Store, open_store
-from .stream import HttpStream, StreamState, open_client
-from .subscriber import Subscriber
-from .waiting import first_of
-from .windows import finest_bucket_s, parse_window
+from tweetboard.api import MAX_READS, Api, Part, listening
+from tweetboard.config import DEMO, EMBEDDED, Settings, data_dir, stream_name
+from tweetboard.embedded import EmbeddedServer, embedded_server
+from tweetboard.errors import ConfigurationError, NotDrained
+from tweetboard.formats import AutoDecoder, decoder_for
+from tweetboard.formats.decoding import Skipped
+from tweetboard.formats.hashtags import fold
+from tweetboard.journal import Journal
+from tweetboard.lease import Lease, instance_name
+from tweetboard.metrics import Watched
+from tweetboard.publisher import Publisher, Source
+from tweetboard.scoreboard import Scoreboard
+from tweetboard.simulate import demo_server
+from tweetboard.store import Store, open_store
+from tweetboard.stream import HttpStream, StreamState, open_client
+from tweetboard.subscriber import Subscriber
+from tweetboard.waiting import first_of
+from tweetboard.windows import finest_bucket_s, parse_window
 
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
 """Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
@@ -218,19 +219,22 @@ async def _clear(pipe: Pipe) -> None:
 
 
 def _api(pipe: Pipe, stream: StreamState, *, demo: bool) -> Api:
-    def readiness() -> dict[str, Part]:
-        return _readiness(pipe, stream)
-
-    api = Api(pipe.boards, readiness=readiness, metrics=lambda: watched.render(), demo=demo)
+    requests = Counter[tuple[str, str]]()
     watched = Watched(
         store=pipe.store,
         stream=stream,
         published=pipe.publisher.published,
         heard={name: one.heard for name, one in pipe.subscribers.items()},
         skipped=pipe.skipped,
-        requests=api.requests,
+        requests=requests,
     )
-    return api
+    return Api(
+        pipe.boards,
+        readiness=lambda: _readiness(pipe, stream),
+        metrics=watched.render,
+        requests=requests,
+        demo=demo,
+    )
 
 
 def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from .errors import StreamLost
+from tweetboard.errors import StreamLost
 
 PIECE_BYTES: Final = 256 * 1024
 """No piece of output is larger, however well it was compressed."""
@@ -61,7 +61,7 @@ class Gzip:
                 yield piece
 
 
-ENCODINGS: Final = {"": Identity, "identity": Identity, "gzip": Gzip, "x-gzip": Gzip}
+ENCODINGS: Final[dict[str, type[Decompressor]]] = {"": Identity, "identity": Identity, "gzip": Gzip, "x-gzip": Gzip}
 
 ACCEPT_ENCODING: Final = "gzip"
 

@@ -326,7 +326,7 @@ THEMES = (
     # U+200C, the zero-width non-joiner, is part of how these Persian words are spelled: boards must keep it.
     _theme(
         "🍃",
-        "کتاب\u200cخوانی چای صبح\u200cبخیر",  # noqa: RUF001 - an alef beside an escape is no Latin l
+        "کتاب\u200cخوانی چای صبح\u200cبخیر",
         "ketab chaikhane bahar",
         "va_chai",
         """یک فنجان چای و یک کتاب خوب.
@@ -452,13 +452,14 @@ def events(rng: random.Random) -> Iterator[Event]:
 def settle(rng: random.Random) -> list[Account]:
     """Invent the town's people, no two with the same handle."""
     weights = [len(theme.tags) / (rank + 5) ** 0.7 for rank, theme in enumerate(THEMES)]
+    themes = [*THEMES, *rng.choices(THEMES, weights, k=ACCOUNTS - len(THEMES))]  # nothing is nobody's theme
+    rng.shuffle(themes)
     settled: dict[str, Account] = {}
-    while len(settled) < ACCOUNTS:
-        theme = rng.choices(THEMES, weights)[0]
+    for theme in themes:
         username, name = _name(rng, theme)
-        if len(username) <= USERNAME_CHARS:
-            account = Account(str(rng.randrange(10**8, 10**10)), username, name, theme)
-            settled.setdefault(username.casefold(), account)
+        while len(username) > USERNAME_CHARS or username.casefold() in settled:
+            username, name = _name(rng, theme)
+        settled[username.casefold()] = Account(str(rng.randrange(10**8, 10**10)), username, name, theme)
     return list(settled.values())
 
 

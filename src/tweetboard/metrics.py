@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from . import __version__
-from .outbox import Published
-from .store import Store
-from .stream import StreamState
-from .subscriber import Heard
+from tweetboard import __version__
+from tweetboard.outbox import Published
+from tweetboard.store import Store
+from tweetboard.stream import StreamState
+from tweetboard.subscriber import Heard
 
 
 class Watched(Collector):

@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
-from .channel import body
-from .errors import SessionEnded
-from .journal import Batch
-from .posts import Post
+from tweetboard.channel import body
+from tweetboard.errors import SessionEnded
+from tweetboard.journal import Batch
+from tweetboard.posts import Post
 
 MAX_BATCH_NAMES: Final = 16_384
 """A script over so many names holds Redis for some 50 ms, which every reader of a board waits for."""
@@ -21,7 +21,7 @@ MAX_BATCH_NAMES: Final = 16_384
 MAX_BATCH_BYTES: Final = 1 << 20
 
 MAX_UNAPPLIED_BYTES: Final = 8 << 20
-"""Read this far ahead of the boards, then let TCP tell upstream; also well under Redis's limit for a slow subscriber."""
+"""Read this far ahead of the boards, then let TCP tell upstream; also well under Redis's limit for slow subscribers."""
 
 REMEMBERED_S: Final = 5.0
 """Redis may come back from a crash without its last second or two (`appendfsync everysec`); batches stay this long."""

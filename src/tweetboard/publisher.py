@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from .errors import SessionEnded, StoreUnavailable, StreamError
-from .framing import Block
-from .journal import Begun, Journal, OutOfStep, Session
-from .lease import RENEW_S, Lease
-from .outbox import Outbox, Published, RecentIds
-from .posts import Post
-from .store import Store
-from .waiting import first_of
+from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
+from tweetboard.framing import Block
+from tweetboard.journal import Begun, Journal, OutOfStep, Session
+from tweetboard.lease import RENEW_S, Lease
+from tweetboard.outbox import Outbox, Published, RecentIds
+from tweetboard.posts import Post
+from tweetboard.store import Store
+from tweetboard.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Publisher:
             log.warning("board %s is no longer fed by stream %s", board, self._journal.name)
         if begun.lost_batches:
             log.error(
-                "stream %s: %d batches had gone from the journal before every board had them; what deleted or evicted %s?",
+                "stream %s: %d batches went from the journal before every board had them; what deleted or evicted %s?",
                 *(self._journal.name, begun.lost_batches, f"{self._journal.stream_key}:journal"),
             )
 

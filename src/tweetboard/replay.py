@@ -12,9 +12,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from .errors import ConfigurationError, StreamRefused
-from .framing import Block, framer_for
-from .stream import StreamState
+from tweetboard.errors import ConfigurationError, StreamRefused
+from tweetboard.framing import Block, framer_for
+from tweetboard.stream import StreamState
 
 READ_BYTES: Final = 256 * 1024
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import msgspec
 
-from .errors import SessionEnded, StoreRefused
-from .journal import OutOfStep
-from .store import Script, Store
+from tweetboard.errors import SessionEnded, StoreRefused
+from tweetboard.journal import OutOfStep
+from tweetboard.store import Script, Store
 
 _SCRIPT = Script("scoreboard")
 

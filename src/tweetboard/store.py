@@ -1,8 +1,8 @@
 """The one connection pool to Redis, which is bus and store in one, and the one place that judges its failures.
 
 What lives here: commands and scripts with a deadline each, the sorting of every failure into `StoreUnavailable` (wait)
-or `StoreRefused` (say it and stop), waiting with backoff, and whether Redis is there right now. What must not: any key's
-meaning (journal.py, scoreboard.py).
+or `StoreRefused` (say it and stop), waiting with backoff, and whether Redis is there right now. What must not: the
+meaning of any key (journal.py, scoreboard.py).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .errors import StoreError, StoreRefused, StoreUnavailable
+from tweetboard.errors import StoreError, StoreRefused, StoreUnavailable
 
 Argument: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = object
@@ -83,7 +83,10 @@ class Store:
         """
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                reply = cast("Reply", await self._client.execute_command(*command))
+                reply = cast(
+                    "Reply",
+                    await self._client.execute_command(*command),  # type: ignore[no-untyped-call]
+                )
         except redis_errors.NoScriptError:
             raise
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
@@ -129,7 +132,7 @@ class Store:
         """Ask once whether Redis is there and ready; never logs, for it is asked while a server starts."""
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                return bool(await self._client.execute_command("PING"))
+                return bool(await self._client.execute_command("PING"))  # type: ignore[no-untyped-call]
         except (redis_errors.RedisError, OSError, TimeoutError):
             return False
 
@@ -171,7 +174,7 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
         protocol=2,
         socket_timeout=None,
         socket_connect_timeout=COMMAND_TIMEOUT_S,
-        socket_keepalive=True,
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         retry=Retry(NoBackoff(), 0),
         max_connections=connections,
         client_name="tweetboard",

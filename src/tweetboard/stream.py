@@ -17,11 +17,11 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from . import __version__
-from .backoff import Backoff
-from .decompression import ACCEPT_ENCODING, decompressor_for
-from .errors import StreamLost, StreamRefused
-from .framing import Block, Event, framer_for
+from tweetboard import __version__
+from tweetboard.backoff import Backoff
+from tweetboard.decompression import ACCEPT_ENCODING, decompressor_for
+from tweetboard.errors import StreamLost, StreamRefused
+from tweetboard.framing import Block, Event, framer_for
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """For the connection itself; the answer's head may take as long as the stall watch allows, or `HEAD_TIMEOUT_S`."""
@@ -97,7 +97,7 @@ class HttpStream:
         self.state = StreamState()
 
     async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
-        """Yield blocks from after `position` on for ever, each with the position after it, over as many connections as needed.
+        """Yield blocks from after `position` on, each with the position after it, over as many connections as it takes.
 
         Raises `StreamRefused` where connecting again cannot help.
         """
@@ -107,16 +107,13 @@ class HttpStream:
                     async for block, reached in connection:
                         position = reached
                         yield block, reached
-                raise StreamLost("the stream ended")
+                lost = StreamLost("the stream ended")
             except StreamRefused:
                 self.state.live, self.state.trouble = False, "refused"
                 raise
-            except StreamLost as lost:
-                delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
-                self.state.live, self.state.trouble = False, str(lost)
-                self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
-                log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
-            await asyncio.sleep(delay_s)
+            except StreamLost as error:
+                lost = error
+            await asyncio.sleep(self._lost(lost))
 
     async def probe(self) -> str:
         """Connect once and describe the answer; raises `StreamError` where there is none."""
@@ -140,6 +137,14 @@ class HttpStream:
             block = framer.end()
             if block.lines:
                 yield resumed.new(block)
+
+    def _lost(self, lost: StreamLost) -> float:
+        """Note a loss; returns the seconds to wait before the next attempt."""
+        delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
+        self.state.live, self.state.trouble = False, str(lost)
+        self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
+        log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
+        return delay_s
 
     def _connected(self) -> None:
         self.state.connects += 1

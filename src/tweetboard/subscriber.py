@@ -1,7 +1,7 @@
 """One channel's names go onto one board: from the channel while all is well, from the journal whenever in doubt.
 
-What lives here: listening, keeping messages in order, applying, catching up, bare names. What must not: the steps inside
-Redis (scoreboard.lua). A subscriber never trusts its own memory after an error: it reads `applied` again.
+What lives here: listening, keeping messages in order, applying, catching up, bare names. What must not: the steps
+inside Redis (scoreboard.lua). A subscriber never trusts its own memory after an error: it reads `applied` again.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from .channel import Message, decode, subscribe
-from .errors import SessionEnded, StoreUnavailable
-from .formats.hashtags import clean
-from .journal import NO_BATCH, Journal, OutOfStep, Session
-from .lease import Lease
-from .scoreboard import Scoreboard
-from .store import BACKOFF_S, Store
-from .waiting import within
+from tweetboard.channel import Message, decode, subscribe
+from tweetboard.errors import SessionEnded, StoreUnavailable
+from tweetboard.formats.hashtags import clean
+from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
+from tweetboard.lease import Lease
+from tweetboard.scoreboard import Scoreboard
+from tweetboard.store import BACKOFF_S, Store
+from tweetboard.waiting import within
 
 MAX_APPLY_NAMES: Final = 16_384
 """As many names go into one step: see `outbox.MAX_BATCH_NAMES`."""

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import StreamRefused
-from ..framing import Block
-from ..posts import Post
-from . import flat, x_v1, x_v2
-from .decoding import Decoder, Format, Skipped
+from tweetboard.errors import StreamRefused
+from tweetboard.formats import flat, x_v1, x_v2
+from tweetboard.formats.decoding import Decoder, Format, Skipped
+from tweetboard.framing import Block
+from tweetboard.posts import Post
 
 FORMATS: Final[dict[str, Format[Any]]] = {source.name: source for source in (flat.FORMAT, x_v2.FORMAT, x_v1.FORMAT)}
 """By the name used in `stream.format`, in the order in which `auto` tries them."""

@@ -10,9 +10,9 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from ..framing import Block
-from ..posts import Post, Skip
-from .hashtags import clean, tags_of
+from tweetboard.formats.hashtags import clean, tags_of
+from tweetboard.framing import Block
+from tweetboard.posts import Post, Skip
 
 R = TypeVar("R")
 Decoded: TypeAlias = "tuple[Post, int] | Skip"

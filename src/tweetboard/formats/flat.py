@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from ..posts import Skip
-from .decoding import Decoded, Format, decoded
+from tweetboard.formats.decoding import Decoded, Format, decoded
+from tweetboard.posts import Skip
 
 
 class Record(msgspec.Struct, gc=False):

@@ -4,9 +4,9 @@ from typing import Final
 
 import msgspec
 
-from ..posts import Skip
-from . import times
-from .decoding import Decoded, Format, decoded
+from tweetboard.formats import times
+from tweetboard.formats.decoding import Decoded, Format, decoded
+from tweetboard.posts import Skip
 
 
 class Hashtag(msgspec.Struct, gc=False):
