@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -37,6 +38,8 @@ _FLAGS: Final = {
 }
 """Flags that set a key: by name the key's path, what to put there, and a few words."""
 
+log = logging.getLogger(__name__)
+
 Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
 
 
@@ -47,13 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL, and a secret with it
     try:
         return _run(options)
-    except (TweetboardError, BaseExceptionGroup) as error:
+    except Exception as error:
         first = _first(error)
-        if not isinstance(first, TweetboardError):
-            raise
-        for line in str(first).splitlines():
+        log.debug("what happened in full:", exc_info=error)
+        if isinstance(first, TweetboardError):
+            lines, code = str(first).splitlines(), first.exit_code
+        else:
+            lines, code = [f"unexpected {_described(first)}; --log-level debug shows more"], 1
+        for line in lines:
             sys.stderr.write(f"tweetboard: {line}\n")
-        return first.exit_code
+        return code
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -214,3 +220,10 @@ def _first(error: BaseException) -> BaseException:
         return error
     inner = [_first(one) for one in error.exceptions]
     return next((one for one in inner if isinstance(one, TweetboardError)), inner[0])
+
+
+def _described(error: BaseException) -> str:
+    """Name an error that nobody foresaw, and the line it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}: {error}"

@@ -171,8 +171,8 @@ class Journal:
         reply = await self._store.execute("XRANGE", f"{self.stream_key}:journal", f"{after + 1}-0", "+", "COUNT", count)
         wanted = self._store.key(channel).encode()
         batches = []
-        for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
+        for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", reply):
             seq = int(entry_id.partition(b"-")[0])
             # A board that is new to the stream starts at the present seq: no entry without its channel is ever read.
-            batches.append((seq, dict(zip(fields[::2], fields[1::2], strict=True))[wanted]))
+            batches.append((seq, fields[wanted]))
         return batches
