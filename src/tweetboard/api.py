@@ -5,10 +5,11 @@ What lives here: routes, parameters, problems. What must not: how a board is kep
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
@@ -73,7 +74,8 @@ class ProblemFound(Exception):
 class Api:
     """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
 
-    Answers are counted by route and status in `requests`.
+    Answers are counted by route and status in `requests`. Only requests to localhost, an address, or one of the names
+    `hosts` are answered.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Api:
         readiness: Callable[[], dict[str, Part]],
         metrics: Callable[[], bytes],
         requests: Counter[tuple[str, str]],
+        hosts: Iterable[str] = (),
         demo: bool = False,
     ) -> None:
         self._boards = boards
@@ -91,6 +94,7 @@ class Api:
         self._demo = demo
         self._reads = asyncio.Semaphore(MAX_READS)
         self._requests = requests
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
@@ -110,6 +114,7 @@ class Api:
         route = resource.canonical if resource is not None else "unknown"
         response: web.StreamResponse
         try:
+            self._check_host(request)
             response = await handler(request)
         except ProblemFound as found:
             response = _problem(found.problem)
@@ -126,6 +131,15 @@ class Api:
         response.headers["X-Content-Type-Options"] = "nosniff"
         self._requests[route, str(response.status)] += 1
         return response
+
+    def _check_host(self, request: web.Request) -> None:
+        """Refuse names that are not ours: a page elsewhere could make its own name lead here and read the boards.
+
+        An address cannot be made to lead anywhere else, so every one of them may pass.
+        """
+        host = (request.url.host or "").lower()
+        if host not in self._hosts and not _is_address(host):
+            raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
 
     async def _index(self, request: web.Request) -> web.Response:
         boards = {name: {"url": f"{request.url.origin()}/{name}", "windows": ["all"]} for name in self._boards}
@@ -181,6 +195,14 @@ def _json(answer: object, *, status: int = 200, content_type: str = "application
 
 def _problem(problem: Problem) -> web.Response:
     return _json(problem, status=problem.status, content_type="application/problem+json")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:

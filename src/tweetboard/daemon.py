@@ -143,7 +143,7 @@ async def serve(
             stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
             max_line_bytes=settings.stream.max_line_bytes,
         )
-        api = _api(pipe, stream.state, demo=settings.stream.url == DEMO)
+        api = _api(pipe, stream.state, settings)
         group = await stack.enter_async_context(pipe.subscribed(*servers))
         try:
             address = await stack.enter_async_context(
@@ -218,7 +218,7 @@ async def _clear(pipe: Pipe) -> None:
     await pipe.store.execute("DEL", *keys, stream, f"{stream}:journal", f"{stream}:ids")
 
 
-def _api(pipe: Pipe, stream: StreamState, *, demo: bool) -> Api:
+def _api(pipe: Pipe, stream: StreamState, settings: Settings) -> Api:
     requests = Counter[tuple[str, str]]()
     watched = Watched(
         store=pipe.store,
@@ -233,7 +233,8 @@ def _api(pipe: Pipe, stream: StreamState, *, demo: bool) -> Api:
         readiness=lambda: _readiness(pipe, stream),
         metrics=watched.render,
         requests=requests,
-        demo=demo,
+        hosts=[settings.http.host, *settings.http.allowed_hosts],
+        demo=settings.stream.url == DEMO,
     )
 
 

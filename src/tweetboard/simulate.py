@@ -47,7 +47,7 @@ ZIPF = [1 / (rank + 1) for rank in range(9)]  # how much more popular a theme's 
 MATCHING_RULES = [{"id": "1377649934414049282", "tag": "the town"}]
 MOOD_S = 5.0  # how long everybody's mood lasts before it is reckoned anew
 
-PATH = "/2/tweets/search/stream"
+PATH, REFILL = "/2/tweets/search/stream", "backfill_minutes"
 CRLF, END = b"\r\n", b""
 TICK_S, LONGEST_TICK_S = 0.05, 5.0  # a laptop that slept wakes up to go on, not to catch up
 MAX_PRELUDE = 10_000  # posts; about 9 MB and a third of a second to invent, whatever the rate
@@ -273,7 +273,8 @@ class _Broadcast:
         if (transport := request.transport) is None:
             return response
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        prelude = [lines for _, lines in self._recent]
+        # As X does: who asks for a refill may be sent posts again, and must know them by their ids.
+        prelude = [lines for _, lines in self._recent] if request.query.get(REFILL, "0") != "0" else []
         self._clients[queue] = transport  # in one step with the prelude: nothing is missed, nothing comes twice
         try:
             for lines in prelude:
@@ -311,8 +312,8 @@ async def demo_server(
 ) -> AsyncIterator[str]:
     """Serve an invented town's posts as X serves its v2 filtered stream; yields the stream's URL.
 
-    A client first gets the posts of the last `prelude_s` seconds (at most MAX_PRELUDE posts), then live ones, and a
-    keep-alive every `keep_alive_s` seconds; one that falls MAX_BEHIND posts behind is cut off. Without a `seed`,
+    A client that asks for it, as the URL does, first gets the posts of the last `prelude_s` seconds (at most
+    MAX_PRELUDE posts), then live ones, and a keep-alive every `keep_alive_s` seconds; one that falls MAX_BEHIND posts behind is cut off. Without a `seed`,
     every start invents another town.
     """
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
@@ -347,4 +348,4 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     except OSError as error:
         raise ConfigurationError(f"the demo stream cannot listen on {host}:{port}: {error.strerror}") from error
     address, bound = runner.addresses[0][:2]
-    return str(URL.build(scheme="http", host=address, port=bound, path=PATH))
+    return str(URL.build(scheme="http", host=address, port=bound, path=PATH, query={REFILL: "1"}))

@@ -171,7 +171,7 @@ class HttpStream:
         except TimeoutError:
             raise StreamLost(f"no answer for {head_timeout_s:g} s") from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise StreamLost(str(error) or type(error).__name__) from error
+            raise StreamLost(_described(error)) from error
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes, uncompressed and watched for silence."""
@@ -235,6 +235,11 @@ def _judge(response: httpx.Response) -> None:
         raise StreamRefused(f"the stream answered HTTP {status}: {_FINAL[status]}")
     cause = "rate_limit" if status in (420, 429) else "http"
     raise StreamLost(f"the stream answered HTTP {status}", cause=cause, retry_after_s=_retry_after(response))
+
+
+def _described(error: Exception) -> str:
+    """Say what went wrong without aiohttp's word for how TLS would have been checked."""
+    return str(error).replace(" ssl:default", "") or type(error).__name__
 
 
 def _retry_after(response: httpx.Response) -> float | None:
