@@ -297,7 +297,7 @@ async def take(count: int, stream: AsyncIterator[bytes]) -> list[bytes]:
 def asked(url: str) -> tuple[str, int, bytes]:
     """Host, port and request for a client that is written by hand."""
     host, port = url.removeprefix("http://").partition("/")[0].split(":")
-    return host, int(port), b"GET /2/tweets/search/stream HTTP/1.1\r\nHost: demo\r\n\r\n"
+    return host, int(port), b"GET /2/tweets/search/stream?backfill_minutes=1 HTTP/1.1\r\nHost: demo\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -311,7 +311,7 @@ async def test_a_client_gets_the_last_minute_at_once_then_live_posts() -> None:
     """Boards fill within a second: the prelude lies in the past, and every post is an HTTP chunk and a CRLF line."""
     started = time.time()
     async with asyncio.timeout(5), demo_server(seed=1) as url, connected(url) as stream:
-        assert url.endswith("/2/tweets/search/stream")
+        assert url.endswith("/2/tweets/search/stream?backfill_minutes=1")
         records = []
         async for chunk in stream:
             assert chunk.endswith(b"}\r\n")
@@ -324,6 +324,14 @@ async def test_a_client_gets_the_last_minute_at_once_then_live_posts() -> None:
         assert started - 62 < times[0] < started - 58
         assert 1_000 < sum(at < started - 1 for at in times) < 3_000
         assert len({record["data"]["id"] for record in records}) == len(records)
+
+
+async def test_who_asks_for_no_refill_gets_only_what_is_new() -> None:
+    """A program that knows no post's id may connect again without counting anything twice."""
+    started = time.time()
+    async with asyncio.timeout(5), demo_server(seed=1, posts_per_s=400) as url, connected(url.split("?")[0]) as stream:
+        first = json.loads((await take(1, stream))[0])
+    assert sent_at(first).timestamp() > started - 1
 
 
 async def test_silence_is_filled_with_keep_alives() -> None:

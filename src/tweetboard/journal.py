@@ -82,6 +82,11 @@ class Session:
         """The last batch that all boards have."""
         return min(self.applied.values())
 
+    def go_back_to(self, seq: int) -> None:
+        """Note where the journal really ends; no board can have more than that."""
+        self.seq = seq
+        self.applied = {board: min(applied, seq) for board, applied in self.applied.items()}
+
     def note_applied(self, board: str, seq: int) -> None:
         """Remember that a board has all up to `seq`."""
         self.applied[board] = seq
@@ -91,7 +96,8 @@ class Session:
 class Journal:
     """The journal of the stream `name`, feeding boards given as (channel, board key) pairs.
 
-    `session` is the present ownership, None while there is none; `listeners` are called when a new one opens.
+    `session` is the present ownership, None while there is none; `listeners` are called whenever what they remember of
+    it may not hold any more.
     """
 
     def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]]) -> None:
@@ -110,7 +116,7 @@ class Journal:
         self.listeners: list[Callable[[], None]] = []
 
     def open(self, session: Session) -> None:
-        """Make `session` the present one and call the `listeners`."""
+        """Make `session` the present one, or say that it went back, and call the `listeners`."""
         self.session = session
         for listener in self.listeners:
             listener()

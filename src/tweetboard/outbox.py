@@ -199,9 +199,10 @@ class RecentIds:
             return posts
         fresh = []
         for post in posts:
-            if post.id and post.id in self._seen:
+            if post.id in self._seen:
                 continue
-            self._seen[post.id] = now_s
+            if post.id:
+                self._seen[post.id] = now_s
             fresh.append(post)
         for post_id in list(self._seen):
             if self._seen[post_id] > now_s - self.keep_s:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
-from tweetboard.journal import Begun, Journal, OutOfStep, Session
+from tweetboard.journal import Batch, Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
 from tweetboard.outbox import Outbox, Published, RecentIds
 from tweetboard.posts import Post
@@ -137,7 +137,6 @@ class Publisher:
             await asyncio.wait([reader])
             self._wake.set()
             await asyncio.wait([appender])
-            await self._all_applied(session)
             lease.cancel()
         await self._release()
 
@@ -163,27 +162,38 @@ class Publisher:
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:
-        """Send batch after batch; while one is under way the next gathers, so a lone post waits for nothing."""
+        """Send batch after batch; while one is under way the next gathers, so a lone post waits for nothing.
+
+        Ends when the reader has, and every board has everything.
+        """
         while True:
             if self._doubtful:
                 await self._recover(session)
             batch = self._outbox.next()
-            if batch is None:
-                if reader.done():
-                    return
+            if batch is not None:
+                await self._append(session, batch)
+            elif not reader.done():
                 await self._wake.wait()
                 self._wake.clear()
-                continue
-            batch.sent_at = time.monotonic()
-            try:
-                await self._journal.append(session, batch, keep_ids_s=self._ids.keep_s)
-            except OutOfStep as answer:
-                self._outbox.go_back_to(answer.seq)
-            except (StoreUnavailable, SessionEnded):
-                self._doubtful = True
             else:
-                self._outbox.acknowledge(batch, time.monotonic())
-            session.seq = self._outbox.acknowledged
+                session.advanced.clear()
+                self._outbox.applied(session.lowest_applied)
+                if session.lowest_applied >= session.seq:
+                    return
+                await first_of(self._wake.wait(), session.advanced.wait())
+                self._wake.clear()
+
+    async def _append(self, session: Session, batch: Batch) -> None:
+        batch.sent_at = time.monotonic()
+        try:
+            await self._journal.append(session, batch, keep_ids_s=self._ids.keep_s)
+        except OutOfStep as answer:
+            self._go_on_after(answer.seq, session)
+        except (StoreUnavailable, SessionEnded):
+            self._doubtful = True
+        else:
+            self._outbox.acknowledge(batch, time.monotonic())
+            session.seq = batch.seq
 
     async def _recover(self, session: Session) -> None:
         """Find out where Redis really is and go on from there; raises `SessionEnded` where that cannot be."""
@@ -198,8 +208,13 @@ class Publisher:
             except StoreUnavailable:
                 continue
             self._doubtful = False
-            self._outbox.go_back_to(seq)
-            session.seq = seq
+            self._go_on_after(seq, session)
+
+    def _go_on_after(self, seq: int, session: Session) -> None:
+        """Go on behind the batch where Redis really is, and let the subscribers look for themselves."""
+        self._outbox.go_back_to(seq)
+        session.go_back_to(seq)
+        self._journal.open(session)
 
     async def _begin_again(self, session: Session, owner: str) -> int:
         """Take up the same session under another token where Redis went back behind its beginning.
@@ -235,12 +250,6 @@ class Publisher:
     def _doubt(self) -> None:
         self._doubtful = True
         self._wake.set()
-
-    async def _all_applied(self, session: Session) -> None:
-        while session.lowest_applied < session.seq:
-            session.advanced.clear()
-            await session.advanced.wait()
-        self._outbox.applied(session.seq)
 
     async def _release(self) -> None:
         try:

@@ -313,8 +313,8 @@ async def demo_server(
     """Serve an invented town's posts as X serves its v2 filtered stream; yields the stream's URL.
 
     A client that asks for it, as the URL does, first gets the posts of the last `prelude_s` seconds (at most
-    MAX_PRELUDE posts), then live ones, and a keep-alive every `keep_alive_s` seconds; one that falls MAX_BEHIND posts behind is cut off. Without a `seed`,
-    every start invents another town.
+    MAX_PRELUDE posts), then live ones, and a keep-alive every `keep_alive_s` seconds; one that falls MAX_BEHIND posts
+    behind is cut off. Without a `seed`, every start invents another town.
     """
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     town = Town(seed, posts_per_s=posts_per_s)

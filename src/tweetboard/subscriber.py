@@ -240,9 +240,11 @@ class Subscriber:
 
     async def _rest(self, session: Session | None) -> None:
         """Wait for something to do; a channel that stays silent while the journal is ahead is given up."""
-        if session is None or session.applied[self._board.name] >= session.seq:
+        if session is None:
             await self._wake.wait()
-        elif not await within(OVERDUE_S, self._wake):
-            self._forget()
-            self._resubscribe.set()
+        else:
+            due = session.seq
+            if not await within(OVERDUE_S, self._wake) and session.applied[self._board.name] < due <= session.seq:
+                self._forget()
+                self._resubscribe.set()
         self._wake.clear()

@@ -1,0 +1,167 @@
+"""The processes that a benchmark runs: each ended by its id whatever happens, each read from /proc."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from benchmarks.posts import LAST_AUTHOR, LAST_TAG, Posts
+from conftest import wait_for_socket
+from tweetboard.embedded import find_binary
+
+HERE: Final = Path(__file__).parent
+BOARDS: Final = {"usernames": "username_scoreboard", "hashtags": "hashtags_scoreboard"}
+START_TIMEOUT_S: Final = 30.0
+SEND_TIMEOUT_S: Final = 90.0
+POLL_S: Final = 0.002
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Child:
+    """A started process, what it says, and what it costs."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._name = name
+        self._process = process
+        self.pid = process.pid
+
+    def tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def line(self, timeout_s: float = START_TIMEOUT_S) -> str:
+        """Read the next line that it writes; fails where it ends, or takes too long."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+        line = self._process.stdout.readline().decode() if ready else ""
+        assert line, f"{self._name} said nothing within {timeout_s:g} s (exit code {self._process.poll()})"
+        return line.strip()
+
+    def cpu_s(self) -> float:
+        """Read its processor time so far, its own and the kernel's for it, threads included."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+
+@contextmanager
+def started(name: str, *command: str, log: Path, says: bool = True) -> Iterator[Child]:
+    """Run a command; what it writes on standard error goes to `log`, and with it all that it says where not `says`."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("TWEETBOARD_")}
+    environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *sys.path])
+    with log.open("ab") as output, ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if says else output,
+                stderr=output,
+                env=environ,
+                cwd=log.parent,  # where no config.toml lies
+            )
+        )
+        try:
+            yield Child(name, process)
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Server:
+    """A valkey-server set up as the embedded one is, and its boards as anybody may read them."""
+
+    def __init__(self, child: Child, path: Path) -> None:
+        self.child = child
+        self.url = f"unix://{path}"
+        self.client = redis.Redis(unix_socket_path=str(path), protocol=2)
+
+    def score_of_last(self) -> int:
+        """Read how often the last post has counted, on the board that is behind."""
+        scores = [self.client.zscore(BOARDS["usernames"], LAST_AUTHOR), self.client.zscore(BOARDS["hashtags"], LAST_TAG)]
+        return int(min(score or 0 for score in scores))
+
+    def wait_for_last(self, times: int, timeout_s: float = SEND_TIMEOUT_S) -> float:
+        """Wait until the last post has counted so often, and with it all before it; returns the moment."""
+        deadline = time.monotonic() + timeout_s
+        while (score := self.score_of_last()) < times:
+            assert time.monotonic() < deadline, f"the last post has counted {score} times, not {times}"
+            time.sleep(POLL_S)
+        return time.monotonic()
+
+    def differences(self, posts: Posts, times: int = 1) -> list[str]:
+        """Compare both boards, member by member, with posts sent so often; [] where they are equal."""
+        found = []
+        expected = {"usernames": posts.usernames, "hashtags": posts.hashtags}
+        for name, key in BOARDS.items():
+            board = Counter({member.decode(): int(score) for member, score in self.client.zrange(key, 0, -1, withscores=True)})
+            wanted = Counter({member: score * times for member, score in expected[name].items()})
+            if board != wanted:
+                wrong = sorted(member for member in board.keys() | wanted.keys() if board[member] != wanted[member])
+                found += [f"{name}: {member}: {board[member]}, not {wanted[member]}" for member in wrong[:5]]
+        return found
+
+
+@contextmanager
+def valkey(folder: Path) -> Iterator[Server]:
+    """Run a valkey-server with an append-only file, as the embedded one has it; its folder must be new."""
+    folder.mkdir()
+    path = folder / "s"
+    settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+    settings += ["--appendonly", "yes", "--appendfsync", "everysec"]
+    with started("valkey", find_binary(), *settings, log=folder / "log", says=False) as child:
+        wait_for_socket(path)
+        server = Server(child, path)
+        with server.client:
+            yield server
+
+
+@contextmanager
+def upstream(folder: Path, posts: Posts) -> Iterator[tuple[Child, str]]:
+    """Run a stream server over a file of posts; yields it and its URL."""
+    with started("upstream", sys.executable, "-m", "benchmarks.upstream", str(posts.path), log=folder / "upstream") as child:
+        yield child, f"http://127.0.0.1:{child.line()}/2/tweets/sample/stream"
+
+
+@contextmanager
+def daemon(folder: Path, stream_url: str, redis_url: str) -> Iterator[tuple[Child, str]]:
+    """Run the real daemon; yields it and the address of its boards."""
+    flags = ["--stream", stream_url, "--redis", redis_url, "--port", "0", "--format", "x-v2"]
+    with started("daemon", sys.executable, "-m", "tweetboard", *flags, log=folder / "daemon") as child:
+        said = child.line()
+        yield child, said.removeprefix("boards at ").partition("/usernames")[0]
+
+
+def send(child: Child, posts: Posts, count: int | None = None, first: int = 0) -> None:
+    """Have an upstream send `count` posts, or all."""
+    last = posts.count if count is None else first + count
+    child.tell(f"{posts.ends[first]} {posts.ends[last]}")
+
+
+def sent_at(child: Child) -> float:
+    """Wait until what an upstream was to send is on its way; returns the moment of the first byte."""
+    return float(child.line(SEND_TIMEOUT_S))
+
+
+def middle(values: Sequence[float]) -> float:
+    """Take the median; of an even number of values the upper."""
+    return sorted(values)[len(values) // 2]

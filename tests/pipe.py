@@ -1,0 +1,70 @@
+"""A publisher and its two subscribers on a given store, as the daemon puts them together, for tests that need them run."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from tweetboard.config import Settings
+from tweetboard.daemon import Pipe
+from tweetboard.errors import StreamError
+from tweetboard.framing import Block
+from tweetboard.store import Store
+
+
+class ListSource:
+    """A source that yields given posts, one a block, with their number as the position, and goes on from any position.
+
+    It ends, fails with `failure`, or - with `stays` - stays open like a live stream. `asked` has the positions asked for.
+    """
+
+    def __init__(
+        self, posts: Sequence[dict[str, object]], *, stays: bool = False, failure: StreamError | None = None
+    ) -> None:
+        self.posts = list(posts)
+        self.asked: list[str] = []
+        self.more = asyncio.Event()
+        self._stays = stays
+        self._failure = failure
+
+    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        self.asked.append(position)
+        at = int(position or 0)
+        while True:
+            while at < len(self.posts):
+                at += 1
+                yield Block(lines=msgspec.json.encode(self.posts[at - 1]) + b"\n"), str(at)
+            if self._failure is not None:
+                raise self._failure
+            if not self._stays:
+                return
+            self.more.clear()
+            await self.more.wait()
+
+    def add(self, *posts: dict[str, object]) -> None:
+        """Let a live source yield more."""
+        self.posts += posts
+        self.more.set()
+
+
+def a_pipe(store: Store, stream: str = "test", *, keep_ids_s: int = 0) -> Pipe:
+    """Put a pipe together that is not running; its boards have their default keys."""
+    return Pipe(store, Settings(), stream=stream, keep_ids_s=keep_ids_s)
+
+
+@asynccontextmanager
+async def running(pipe: Pipe, source: ListSource) -> AsyncIterator[asyncio.Event]:
+    """Run a pipe on a source; yields the event that stops it, and waits for the end of the drain."""
+    stopping = asyncio.Event()
+    async with asyncio.timeout(20), pipe.subscribed() as group:
+        publishing = group.create_task(pipe.publisher.run(source, pipe.decoder, stopping))
+        yield stopping
+        stopping.set()
+        await pipe.drained(publishing, stopping)
+
+
+async def scores(pipe: Pipe, board: str) -> dict[str, int]:
+    """Read a whole board."""
+    page = await pipe.boards[board].top(limit=1000)
+    return {row.name: row.score for row in page.rows}

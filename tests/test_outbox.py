@@ -1,0 +1,198 @@
+"""Batches are gathered, numbered, remembered and forgotten as DESIGN section 3 says, without any clock but the test's."""
+
+import json
+
+import pytest
+
+from tweetboard import outbox
+from tweetboard.errors import SessionEnded
+from tweetboard.journal import Batch
+from tweetboard.outbox import Draft, Outbox, Published, RecentIds
+from tweetboard.posts import Post
+
+NOW = 1_763_805_603
+
+
+def post(author: str, *hashtags: str, time: int = 0, post_id: str = "") -> Post:
+    return Post(post_id, time, author, hashtags)
+
+
+def told(batch: Batch, channel: str) -> dict[str, object]:
+    """Decode a batch's body as the message on the channel would have it."""
+    decoded: dict[str, object] = json.loads(b"{" + batch.bodies[channel])
+    return decoded
+
+
+def sent(box: Outbox, at_s: float) -> Batch:
+    batch = box.next()
+    assert batch is not None
+    batch.sent_at = at_s
+    box.acknowledge(batch, at_s)
+    return batch
+
+
+def test_names_stand_in_order_and_spelling_with_run_lengths_of_their_times() -> None:
+    draft = Draft()
+    times = [NOW - 100, NOW - 100, NOW - 40, NOW - 100]
+    names = ["alice", "Bob", "alice", "chloë"]
+    draft.add([post(name, time=time) for name, time in zip(names, times, strict=True)], "p", now=NOW, bucket_s=60)
+    old, new = (NOW - 100) // 60 * 60, (NOW - 40) // 60 * 60
+    assert told(draft.batch(1), "usernames") == {"times": [[old, 2], [new, 1], [old, 1]], "names": names}
+
+
+def test_a_post_without_a_time_or_from_the_future_counts_as_now() -> None:
+    draft = Draft()
+    draft.add([post("a"), post("b", time=NOW + 3600)], "", now=NOW, bucket_s=5)
+    assert told(draft.batch(1), "usernames")["times"] == [[NOW - NOW % 5, 2]]
+
+
+def test_a_channel_without_names_goes_out_empty_so_that_its_numbers_have_no_holes() -> None:
+    draft = Draft()
+    draft.add([post("a")], "", now=NOW, bucket_s=1)
+    assert told(draft.batch(1), "hashtags") == {"times": [], "names": []}
+
+
+def test_an_author_that_is_no_name_leaves_the_hashtags_standing() -> None:
+    draft = Draft()
+    draft.add([post("", "x", "y")], "", now=NOW, bucket_s=1)
+    assert told(draft.batch(1), "usernames")["names"] == []
+    assert told(draft.batch(1), "hashtags")["names"] == ["x", "y"]
+
+
+def test_posts_gather_while_a_batch_is_under_way_and_a_lone_one_leaves_at_once() -> None:
+    box = Outbox(7, bucket_s=1, published=Published())
+    box.gather([post("a")], "p1", NOW)
+    first = box.next()
+    assert first is not None
+    assert (first.seq, first.names, first.position) == (8, 1, "p1")
+    box.gather([post("b")], "p2", NOW)
+    box.gather([post("c")], "p3", NOW)
+    assert box.next() is first, "not acknowledged yet: it is the one to send"
+    box.acknowledge(first, 0)
+    second = box.next()
+    assert second is not None
+    assert (second.seq, second.names, second.position) == (9, 2, "p3")
+
+
+def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10)
+    box = Outbox(0, bucket_s=1, published=Published())
+    for number in range(10):
+        box.gather([post("a"), post("b"), post("c")], f"p{number}", NOW)
+    sizes, positions = [], []
+    while (batch := box.next()) is not None:
+        box.acknowledge(batch, 0)
+        sizes.append(batch.names)
+        positions.append(batch.position)
+    assert sizes == [12, 12, 6]
+    assert positions == ["p3", "p7", "p9"]
+
+
+def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:
+    published = Published()
+    box = Outbox(0, bucket_s=1, published=published)
+    batches = []
+    for number in range(5):
+        box.gather([post(f"u{number}")], f"p{number}", NOW)
+        batches.append(sent(box, number / 10))
+    box.go_back_to(2)
+    assert published.sent_again == 3
+    assert [sent(box, 1) for _ in range(3)] == batches[2:]
+    assert box.next() is None
+
+
+def test_an_answer_that_was_lost_moves_on_without_sending_twice() -> None:
+    box = Outbox(0, bucket_s=1, published=Published())
+    box.gather([post("a")], "p", NOW)
+    assert box.next() is not None
+    box.go_back_to(1)
+    assert box.next() is None
+
+
+@pytest.mark.parametrize("seq", [0, 1, 9])
+def test_beyond_memory_the_session_ends(seq: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "REMEMBERED_S", 2.0)
+    box = Outbox(0, bucket_s=1, published=Published())
+    for number in range(5):
+        box.gather([post("a")], "p", NOW)
+        sent(box, number)
+    with pytest.raises(SessionEnded):
+        box.go_back_to(seq)
+    box.go_back_to(3)
+
+
+def test_batches_are_forgotten_when_one_five_seconds_younger_is_in_and_not_before() -> None:
+    box = Outbox(0, bucket_s=1, published=Published())
+    for at_s in (0.0, 1.0, 4.9):
+        box.gather([post("a")], "p", NOW)
+        sent(box, at_s)
+    box.go_back_to(0)
+    for at_s in (4.9, 4.9, 4.9, 5.0):
+        box.gather([post("a")], "p", NOW)
+        sent(box, at_s)
+    box.go_back_to(0)  # the first went out again at 4.9, so it is young once more
+    for at_s in (9.8, 9.9, 9.95, 15.0):
+        box.gather([post("a")], "p", NOW)
+        sent(box, at_s)
+    with pytest.raises(SessionEnded):
+        box.go_back_to(0)
+
+
+def test_an_idle_stream_keeps_its_last_batches_however_old() -> None:
+    box = Outbox(0, bucket_s=1, published=Published())
+    box.gather([post("a")], "p", NOW)
+    sent(box, 0)
+    box.go_back_to(0)
+    assert sent(box, 3600).seq == 1
+
+
+def test_memory_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MAX_REMEMBERED_BYTES", 1000)
+    box = Outbox(0, bucket_s=1, published=Published())
+    for _ in range(50):
+        box.gather([post("a" * 90)], "p", NOW)
+        sent(box, 0)
+    with pytest.raises(SessionEnded):
+        box.go_back_to(20)
+    box.go_back_to(45)
+
+
+def test_reading_stops_while_more_than_eight_mebibytes_are_not_on_the_boards() -> None:
+    published = Published()
+    box = Outbox(0, bucket_s=1, published=published)
+    blocks = 0
+    while box.room:
+        box.gather([post("x" * 250) for _ in range(100)], "p", NOW)
+        blocks += 1
+    assert (8 << 20) <= published.unapplied_bytes < (8 << 20) + 30_000
+    assert box.outstanding_names == blocks * 100
+    last = 0
+    while (batch := box.next()) is not None:
+        last = batch.seq
+        box.acknowledge(batch, 0)
+    assert not box.room, "in the journal is not on the boards"
+    box.applied(last - 1)
+    assert box.room
+    box.applied(last)
+    assert published.unapplied_bytes == 0
+    assert box.outstanding_names == 0
+
+
+def test_ids_seen_within_their_time_are_dropped_and_then_forgotten() -> None:
+    ids = RecentIds(60)
+    ids.load(["7"], 0)
+    fresh = ids.new([post("a", post_id="7"), post("a", post_id="8"), post("a", post_id="8"), post("b")], 1)
+    assert [one.id for one in fresh] == ["8", ""]
+    assert ids.new([post("a", post_id="8")], 59) == []
+    assert [one.id for one in ids.new([post("a"), post("a", post_id="9")], 62)] == ["", "9"]
+    assert [one.id for one in ids.new([post("a", post_id="8")], 62)] == ["8"]
+
+
+def test_posts_without_an_id_are_never_taken_for_one_another() -> None:
+    ids = RecentIds(60)
+    assert len(ids.new([post("a"), post("a")], 0)) == 2
+
+
+def test_without_refill_no_ids_are_kept() -> None:
+    ids = RecentIds(0)
+    assert len(ids.new([post("a", post_id="8"), post("a", post_id="8")], 0)) == 2

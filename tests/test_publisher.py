@@ -1,0 +1,212 @@
+"""The life of a session on a real server: begin, publish, drain, give way, come back."""
+
+import asyncio
+import logging
+
+import pytest
+
+from pipe import ListSource, a_pipe, running, scores
+from tweetboard.errors import NotDrained, StreamRefused, TweetboardError
+from tweetboard.store import Store
+from conftest import wait_until
+
+POSTS: list[dict[str, object]] = [
+    {"username": "alice", "hashtags": ["Redis", "redis", "python"]},
+    {"username": "bob", "hashtags": ["REDIS"]},
+    {"username": "alice"},
+]
+USERNAMES = {"alice": 2, "bob": 1}
+HASHTAGS = {"redis": 2, "python": 1}
+
+
+async def test_a_source_that_ends_is_wholly_on_both_boards(store: Store) -> None:
+    """What a user gets: names counted, hashtags folded, once per post."""
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: pipe.publisher.published.posts == 3)
+    assert await scores(pipe, "usernames") == USERNAMES
+    assert await scores(pipe, "hashtags") == HASHTAGS
+    assert pipe.publisher.outstanding_names == 0
+
+
+async def test_the_next_daemon_goes_on_where_the_last_one_stopped(store: Store) -> None:
+    """The position is stored with the batch, so nothing is read twice and nothing is skipped."""
+    source = ListSource(POSTS[:2], stays=True)
+    first = a_pipe(store)
+    async with running(first, source):
+        await wait_until(lambda: first.publisher.published.posts == 2)
+    source.add(POSTS[2])
+    second = a_pipe(store)
+    async with running(second, source):
+        await wait_until(lambda: second.publisher.published.posts == 1)
+    assert source.asked == ["", "2"]
+    assert await scores(second, "usernames") == USERNAMES
+
+
+async def test_a_stream_that_is_refused_ends_the_run_after_what_was_read(store: Store) -> None:
+    """A token that stops being accepted costs none of the posts that came before."""
+    pipe = a_pipe(store)
+    with pytest.RaisesGroup(pytest.RaisesExc(StreamRefused, match="token")):
+        async with running(pipe, ListSource(POSTS, failure=StreamRefused("the token is not accepted"))) as stopping:
+            await stopping.wait()
+    assert await scores(pipe, "usernames") == USERNAMES
+
+
+async def test_a_clean_stop_gives_the_lease_up_at_once(store: Store) -> None:
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        assert await store.execute("EXISTS", "tweetboard:test:lease") == 1
+    assert await store.execute("EXISTS", "tweetboard:test:lease") == 0
+
+
+async def test_a_second_daemon_stands_by_and_takes_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts nothing while the first has the lease, and everything that follows afterwards."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    source = ListSource(POSTS[:1], stays=True)
+    first, second = a_pipe(store), a_pipe(store)
+    async with running(first, source) as stop_first:
+        await wait_until(lambda: first.publisher.published.posts == 1)
+        async with running(second, source):
+            await wait_until(lambda: second.publisher.published.standby)
+            assert second.lease.other == first.lease.holder
+            stop_first.set()
+            await wait_until(lambda: second.journal.session is not None)
+            source.add(*POSTS[1:])
+            await wait_until(lambda: second.publisher.published.posts == 2)
+    assert first.publisher.published.posts == 1
+    assert await scores(second, "usernames") == USERNAMES
+
+
+async def test_a_standby_stops_at_once(store: Store) -> None:
+    await store.execute("SET", "tweetboard:test:lease", "somebody else", "PX", 60_000)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS)):
+        await wait_until(lambda: pipe.publisher.published.standby)
+    assert await store.execute("GET", "tweetboard:test:lease") == b"somebody else"
+
+
+async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another owner in the stream's hash fences every append; with nobody holding the lease, we are next."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    source = ListSource(POSTS[:1], stays=True)
+    pipe = a_pipe(store)
+    async with running(pipe, source):
+        await wait_until(lambda: pipe.publisher.published.posts == 1)
+        await store.execute("HSET", "tweetboard:test", "owner", "an intruder")
+        source.add(*POSTS[1:])
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: source.asked[-1] == "1")
+    assert await scores(pipe, "usernames") == USERNAMES
+    assert "session ended, beginning anew: another session" in caplog.text
+
+
+async def test_redis_that_went_back_while_nothing_flowed_is_noticed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback with an idle stream loses names in silence, unless somebody looks: the lease's renewal does."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: pipe.publisher.published.posts == 1)
+        await wait_until(lambda: all(seq == 1 for seq in pipe.journal.session.applied.values()))  # type: ignore[union-attr]
+        dumps = [(key, await store.execute("DUMP", key)) for key in await keys(store)]
+        source.add(*POSTS[1:])
+        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.publisher.published.unapplied_bytes == 0 or caught_up(pipe))
+        # Redis comes back as it was; nothing is sent after that.
+        await store.execute("DEL", *await keys(store))
+        for key, dump in dumps:
+            await store.execute("RESTORE", key, 0, dump)  # type: ignore[arg-type]
+        await wait_until(lambda: pipe.publisher.published.sent_again > 0)
+    assert await scores(pipe, "usernames") == USERNAMES
+    assert await scores(pipe, "hashtags") == HASHTAGS
+
+
+async def test_redis_that_went_back_behind_the_session_loses_nothing_from_a_stream_that_cannot_rewind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wiped before anything was remembered elsewhere: the whole session is still in memory and goes out again."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS, stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: caught_up(pipe))
+        await store.execute("FLUSHALL")
+        await wait_until(lambda: pipe.publisher.published.sent_again > 0)
+    assert source.asked == [""], "the stream was not opened again"
+    assert await scores(pipe, "usernames") == USERNAMES
+
+
+async def test_a_refill_with_repeats_counts_each_post_once_across_a_restart(store: Store) -> None:
+    """X sends posts of the last minutes again on a new connection; their ids are in Redis since the batch."""
+    record = {"data": {"id": "1", "author_id": "7", "created_at": "2026-11-22T10:00:00.000Z"}}
+    other = {"data": {"id": "2", "author_id": "8", "created_at": "2026-11-22T10:00:00.000Z"}}
+    first = a_pipe(store, keep_ids_s=300)
+    async with running(first, ListSource([record], stays=True)):
+        await wait_until(lambda: first.publisher.published.posts == 1)
+    second = a_pipe(store, keep_ids_s=300)
+    again = ListSource([{}, record, other, record], stays=True)  # goes on at position 1: after the first of these
+    async with running(second, again):
+        await wait_until(lambda: second.publisher.published.repeats == 2)
+    assert await scores(second, "usernames") == {"id:7": 1, "id:8": 1}
+
+
+async def test_reading_stops_while_the_boards_do_not_keep_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays flat because the stream is not read any more: TCP tells upstream."""
+    monkeypatch.setattr("tweetboard.outbox.MAX_UNAPPLIED_BYTES", 2_000)
+    pipe = a_pipe(store)
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    for subscriber in pipe.subscribers.values():
+        monkeypatch.setattr(subscriber, "_advance", never)
+    source = ListSource([{"username": f"user-{number}"} for number in range(1000)], stays=True)
+    with pytest.RaisesGroup(pytest.RaisesExc(NotDrained, match="names read but not on the boards")):
+        monkeypatch.setattr("tweetboard.daemon.DRAIN_TIMEOUT_S", 0.2)
+        async with running(pipe, source):
+            await wait_until(lambda: pipe.publisher.published.unapplied_bytes >= 2_000)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert pipe.publisher.published.posts < 200
+
+
+async def test_a_board_of_another_type_is_never_overwritten_and_named(store: Store) -> None:
+    """Somebody else's key ends the run with one clear line; it keeps its value."""
+    await store.execute("SET", "username_scoreboard", "precious")
+    pipe = a_pipe(store)
+    with pytest.RaisesGroup(TweetboardError, flatten_subgroups=True) as caught:
+        async with running(pipe, ListSource(POSTS, stays=True)) as stopping:
+            await stopping.wait()
+    leaf: BaseException = caught.value
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    assert "refused apply on username_scoreboard" in str(leaf)
+    assert "WRONGTYPE" in str(leaf)
+    assert await store.execute("GET", "username_scoreboard") == b"precious"
+
+
+async def test_begin_names_a_board_that_is_no_longer_fed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = a_pipe(store)
+    await store.execute("HSET", "tweetboard:test", "boards", '["username_scoreboard","an_old_board"]', "seq", 4)
+    with caplog.at_level(logging.WARNING):
+        async with running(pipe, ListSource(POSTS, stays=True)):
+            await wait_until(lambda: pipe.publisher.published.posts == 3)
+    assert "board an_old_board is no longer fed by stream test" in caplog.text
+
+
+async def keys(store: Store) -> list[str]:
+    """All keys but the leases, which end by themselves."""
+    found = await store.execute("KEYS", "*")
+    assert isinstance(found, list)
+    return [key.decode() for key in found if b"lease" not in key and key != b"tweetboard:bare"]
+
+
+def caught_up(pipe: object) -> bool:
+    session = pipe.journal.session  # type: ignore[attr-defined]
+    return session is not None and session.seq > 0 and session.lowest_applied == session.seq

@@ -1,0 +1,182 @@
+"""What a subscriber takes, leaves and looks up again, on a real server."""
+
+import json
+
+import pytest
+
+from conftest import wait_until
+from pipe import ListSource, a_pipe, running, scores
+from tweetboard.daemon import Pipe
+from tweetboard.store import Store
+
+POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
+
+
+def on_the_boards(pipe: Pipe, seq: int) -> bool:
+    session = pipe.journal.session
+    return session is not None and session.lowest_applied >= seq
+
+
+async def test_bare_names_count_once_each_beside_the_stream(store: Store) -> None:
+    """`redis-cli PUBLISH usernames alice` adds one to alice; invisible characters do not make another name."""
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: pipe.bare.held and on_the_boards(pipe, 1))
+        for name in ["alice", "alice", "\u200bcarol\n", "", "\x00", b"\xff\xfe"]:
+            await store.execute("PUBLISH", "usernames", name)
+        heard = pipe.subscribers["usernames"].heard
+        await wait_until(lambda: heard.bare_names == 3 and heard.bare_names_dropped == 3)
+    assert await scores(pipe, "usernames") == {"alice": 3, "bob": 1, "carol": 1}
+
+
+async def test_bare_hashtags_fold_like_all_others(store: Store) -> None:
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource([], stays=True)):
+        await wait_until(lambda: pipe.bare.held)
+        for name in ["#Python", "python", "ＰＹＴＨＯＮ"]:
+            await store.execute("PUBLISH", "hashtags", name)
+        await wait_until(lambda: pipe.subscribers["hashtags"].heard.bare_names == 3)
+    assert await scores(pipe, "hashtags") == {"python": 3}
+
+
+async def test_bare_names_are_counted_by_one_of_two_daemons(store: Store) -> None:
+    """Only the holder of the lease for bare names counts them."""
+    first, second = a_pipe(store, "one"), a_pipe(store, "two")
+    async with running(first, ListSource([], stays=True)):
+        await wait_until(lambda: first.bare.held)
+        async with running(second, ListSource([], stays=True)):
+            await store.execute("PUBLISH", "usernames", "alice")
+            await wait_until(lambda: first.subscribers["usernames"].heard.bare_names == 1)
+            assert not second.bare.held
+    assert await scores(first, "usernames") == {"alice": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "counter"),
+    [
+        ({"session": "somebody-else"}, "foreign"),
+        ({"source": "another-stream"}, "foreign"),
+        ({"seq": "three"}, "unreadable"),
+        ({"names": ["\ud800"]}, "unreadable"),
+    ],
+)
+async def test_messages_that_are_none_of_ours_change_nothing(
+    store: Store, change: dict[str, object], counter: str
+) -> None:
+    """Another daemon's stream on the same channel, or anybody's JSON, is counted as such and left alone."""
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        session = pipe.journal.session
+        assert session is not None
+        ours = {"source": "test", "session": session.token, "seq": session.seq + 1, "times": [[0, 1]], "names": ["eve"]}
+        await store.execute("PUBLISH", "usernames", json.dumps(ours | change))
+        heard = pipe.subscribers["usernames"].heard
+        await wait_until(lambda: getattr(heard, counter) == 1)
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
+
+
+async def test_a_message_ahead_of_the_journal_is_refused_by_the_board(store: Store) -> None:
+    """Even with our own token: what the journal does not have, Redis may have lost, and it will come again."""
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        session = pipe.journal.session
+        assert session is not None
+        forged = {"source": "test", "session": session.token, "seq": 2, "times": [[0, 1]], "names": ["eve"]}
+        before = pipe.subscribers["usernames"].heard.catch_ups
+        await store.execute("PUBLISH", "usernames", json.dumps(forged))
+        await wait_until(lambda: pipe.subscribers["usernames"].heard.catch_ups > before)
+        source.add(POSTS[1])
+        await wait_until(lambda: on_the_boards(pipe, 2))
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
+
+
+async def test_what_a_lost_connection_missed_comes_from_the_journal(store: Store) -> None:
+    """CLIENT KILL of the Pub/Sub connections while posts flow costs no name."""
+    pipe = a_pipe(store)
+    source = ListSource([], stays=True)
+    async with running(pipe, source):
+        for number in range(200):
+            source.add({"username": f"user-{number % 7}", "hashtags": [f"t{number % 3}"]})
+            if number % 20 == 0:
+                await store.execute("CLIENT", "KILL", "TYPE", "pubsub")
+            await wait_until(lambda expected=number + 1: pipe.publisher.published.posts == expected)
+    assert sum((await scores(pipe, "usernames")).values()) == 200
+    assert sum((await scores(pipe, "hashtags")).values()) == 200
+
+
+async def test_a_channel_that_falls_silent_is_given_up_and_the_journal_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open connection delivers nothing and says nothing: the journal being ahead is what shows it."""
+    monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 0.05)
+    pipe = a_pipe(store)
+    source = ListSource([], stays=True)
+    deaf = pipe.subscribers["usernames"]
+    async with running(pipe, source):
+        monkeypatch.setattr(deaf, "_accept", lambda _: None)
+        source.add(*POSTS)
+        await wait_until(lambda: on_the_boards(pipe, 1) and deaf.heard.names == 2)
+        catch_ups = deaf.heard.catch_ups
+        source.add(POSTS[0])
+        await wait_until(lambda: deaf.heard.catch_ups > catch_ups)
+    assert await scores(pipe, "usernames") == {"alice": 2, "bob": 1}
+
+
+async def test_more_than_is_kept_in_memory_is_read_from_the_journal(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound on what was heard but not applied drops messages, never names."""
+    monkeypatch.setattr("tweetboard.subscriber.MAX_HEARD_BYTES", 100)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource([{"username": "a" * 90} for _ in range(50)], stays=True)):
+        await wait_until(lambda: pipe.publisher.published.posts == 50)
+    assert pipe.subscribers["usernames"].heard.overflows > 0
+    assert await scores(pipe, "usernames") == {"a" * 90: 50}
+
+
+async def test_large_steps_are_split(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages wait, one step holds Redis only for so many names."""
+    monkeypatch.setattr("tweetboard.subscriber.MAX_APPLY_NAMES", 10)
+    monkeypatch.setattr("tweetboard.outbox.MAX_BATCH_NAMES", 4)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource([{"username": f"u{n}"} for n in range(300)], stays=True)):
+        await wait_until(lambda: pipe.publisher.published.posts == 300)
+    assert len(await scores(pipe, "usernames")) == 300
+
+
+async def test_a_board_that_was_reset_by_hand_starts_at_the_present(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEL of a board and of what it has applied is a reset: the session begins anew, and what comes next counts."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        await store.execute("DEL", "username_scoreboard", "username_scoreboard:applied")
+        source.add({"username": "lost"})  # meets the reset on its way, and counts as before it
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        source.add(POSTS[1])
+        await wait_until(lambda: pipe.publisher.published.posts >= 2 and on_the_boards(pipe, 3))
+    assert (await scores(pipe, "usernames"))["bob"] == 1
+
+
+async def test_batches_gone_from_the_journal_are_said_loudly_and_passed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody deleted the journal before a board had it: no other way on than a new session, and a count of the loss."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+    await store.execute("HSET", "username_scoreboard:applied", "test", 0)
+    await store.execute("DEL", "tweetboard:test:journal")
+    again = a_pipe(store)
+    async with running(again, ListSource([*POSTS, {"username": "carol"}], stays=True)):
+        await wait_until(lambda: again.publisher.published.posts == 1)
+    assert again.publisher.published.lost_batches > 0
+    assert "went from the journal before every board had them" in caplog.text
+    assert (await scores(again, "usernames"))["carol"] == 1
