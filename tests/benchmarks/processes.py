@@ -165,3 +165,7 @@ def sent_at(child: Child) -> float:
 def middle(values: Sequence[float]) -> float:
     """Take the median; of an even number of values the upper."""
     return sorted(values)[len(values) // 2]
+
+
+def verdict(*, met: bool) -> str:
+    return "target met" if met else "target MISSED"

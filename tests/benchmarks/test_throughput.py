@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.posts import UNIFORM, ZIPF, Population, Posts, write_posts
-from benchmarks.processes import HERE, Child, daemon, middle, send, sent_at, started, upstream, valkey
+from benchmarks.processes import HERE, Child, daemon, middle, send, sent_at, started, upstream, valkey, verdict
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -114,8 +114,8 @@ def show(population: Population, posts: Posts, runs: list[Measured], slow: Measu
     console.print(table)
     shape = f"{posts.mean_bytes:,.0f} bytes and {posts.names / posts.count:.2f} names a post; median of {ROUNDS} (least to most)"
     console.print(shape, highlight=False)
-    console.print(f"x naive: {times:.1f} ({verdict(times >= TIMES_NAIVE)}: {TIMES_NAIVE:g} or more)", highlight=False)
-    console.print(f"daemon CPU: {cost:.2f} us/post ({verdict(cost <= DAEMON_US)}: {DAEMON_US:g} or less)", highlight=False)
+    console.print(f"x naive: {times:.1f} ({verdict(met=times >= TIMES_NAIVE)}: {TIMES_NAIVE:g} or more)", highlight=False)
+    console.print(f"daemon CPU: {cost:.2f} us/post ({verdict(met=cost <= DAEMON_US)}: {DAEMON_US:g} or less)", highlight=False)
     console.print(f"daemon CPU over the floor: {cost / floor:.2f} times", highlight=False)
 
 
@@ -123,5 +123,3 @@ def spread(values: list[float], how: str) -> str:
     return f"{middle(values):{how}} ({min(values):{how}} to {max(values):{how}})"
 
 
-def verdict(met: bool) -> str:
-    return "target met" if met else "target MISSED"

@@ -1,0 +1,143 @@
+"""What a person at a terminal gets, without running the daemon itself (test_daemon.py does that)."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tweetboard import __version__, cli
+from tweetboard.errors import StoreUnavailable, StreamRefused
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Run in an empty folder, with no variable of ours set and logging as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    for name in list(cli.os.environ):
+        if name.startswith("TWEETBOARD_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def lines(path: Path, *records: object) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def test_replay_prints_both_boards_with_shared_ranks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posts = [{"username": name, "hashtags": ["Redis"]} for name in ("ann", "ann", "bob", "cid")]
+    assert cli.main(["replay", lines(tmp_path / "posts.ndjson", *posts)]) == 0
+    out = capsys.readouterr().out
+    assert "usernames (3 names)" in out
+    assert re.findall(r"(\d) │ (\w+) +│ +(\d)", out) == [
+        ("1", "ann", "2"),
+        ("2", "cid", "1"),
+        ("2", "bob", "1"),
+        ("1", "redis", "4"),
+    ]
+
+
+def test_replay_says_what_came_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "posts.ndjson"
+    path.write_bytes(b'{"username":"ann"}\n{"username":\n\n{"hashtags":["x"]}')
+    assert cli.main(["replay", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "skipped 1: broken_json" in out
+    assert "skipped 1: no_author" in out
+
+
+def test_replay_draws_no_colours_or_markup_out_of_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name is untrusted text: neither terminal codes nor rich's own markup get through it."""
+    posts = [{"username": "[bold red]x[/]"}, {"username": "\x1b[31mred"}]
+    assert cli.main(["replay", lines(tmp_path / "p.ndjson", *posts)]) == 0
+    out = capsys.readouterr().out
+    assert "[bold red]x[/]" in out
+    assert "\x1b" not in out
+
+
+def test_everything_wrong_is_named_at_once(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (nowhere / "config.toml").write_text('[stream]\nfromat = "x-v2"\n')
+    assert cli.main(["--port", "abc", "--format", "xv2"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 3
+    assert all(line.startswith("tweetboard: ") for line in err)
+    assert "config.toml: stream.fromat: unknown key (did you mean format?)" in err[0]
+
+
+@pytest.mark.parametrize("arguments", [["check", "--port", "0"], ["--port", "0", "check"]])
+def test_check_says_what_would_run_and_tries_it(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag may stand before or behind the command."""
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "stream   demo: as demo, format auto, without a token" in out
+    assert "http     127.0.0.1:0" in out
+    assert "ok       redis: " in out
+    assert "ok       stream: 200 application/json" in out
+
+
+def test_check_fails_where_a_part_cannot_be_reached_and_tries_the_other_too(
+    free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"redis://:hush@127.0.0.1:{free_port}"
+    assert cli.main(["check", "--redis", url, "--stream", f"http://127.0.0.1:{free_port}/s"]) == 1
+    told = capsys.readouterr()
+    assert re.search(r"^FAILED   redis: .*unavailable", told.out, re.MULTILINE)
+    assert re.search(r"^FAILED   stream: ", told.out, re.MULTILINE)
+    assert "hush" not in told.out + told.err
+
+
+def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", "nowhere.ndjson"]) == 2
+    assert "tweetboard: replay: nowhere.ndjson: No such file or directory" in capsys.readouterr().err
+
+
+def test_version_and_help_name_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"tweetboard {__version__}\n"
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert {"run", "check", "replay", "simulate"} <= set(capsys.readouterr().out.split())
+
+
+def test_of_many_failures_the_person_reads_ours_first() -> None:
+    """A group of what fell over together is no message; the one that says whose fault it was is."""
+    inner = ExceptionGroup("b", [KeyError("x"), StreamRefused("set the token")])
+    found = cli._first(ExceptionGroup("a", [ValueError("y"), inner]))  # noqa: SLF001 - what main prints
+    assert str(found) == "set the token"
+
+
+def test_what_nobody_foresaw_is_one_line_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fall(_: object) -> int:
+        raise KeyError("who")
+
+    monkeypatch.setattr(cli, "_run", fall)
+    assert cli.main([]) == 1
+    assert re.fullmatch(r"tweetboard: unexpected KeyError at test_cli.py:\d+: 'who'; .*\n", capsys.readouterr().err)
+
+
+def test_ours_end_with_their_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fall(_: object) -> int:
+        raise ExceptionGroup("g", [StoreUnavailable("gone")])
+
+    monkeypatch.setattr(cli, "_run", fall)
+    assert cli.main([]) == 1
+    assert capsys.readouterr().err == "tweetboard: gone\n"
+
+
+def test_standard_input_that_is_a_file_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = lines(tmp_path / "p.ndjson", {"username": "ann"})
+    with Path(path).open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        assert cli.main(["replay", "-"]) == 0
+    assert "usernames (1 names)" in capsys.readouterr().out

@@ -1,0 +1,92 @@
+"""The README says what the code does: every key, route, metric, command and reason in it, and none that is not."""
+
+import argparse
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tweetboard import cli, config, formats
+from tweetboard.api import Api
+from tweetboard.metrics import Watched
+from tweetboard.outbox import Published
+from tweetboard.store import Store
+from tweetboard.stream import StreamState
+from tweetboard.subscriber import Heard
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def keys() -> set[str]:
+    """All keys of the configuration, the boards' under NAME."""
+    found = set[str]()
+    for section in msgspec.structs.fields(config.Settings):
+        fields = config.BoardSettings if section.name == "boards" else section.type
+        prefix = "boards.NAME" if section.name == "boards" else section.name
+        found |= {f"{prefix}.{field.name}" for field in msgspec.structs.fields(fields)}
+    return found - {"stream.token"}  # which no file may hold
+
+
+def test_every_key_is_there_and_no_other(readme: str) -> None:
+    told = set(re.findall(r"^\| `([a-z]+\.[A-Za-z_.]+)`", readme, re.MULTILINE))
+    assert told == keys()
+
+
+def test_every_flag_stands_beside_its_key(readme: str) -> None:
+    for name, (path, _, _) in cli._FLAGS.items():  # noqa: SLF001 - the one list of them
+        assert f"| `{path}` | `--{name}` |" in readme
+
+
+def test_every_command_is_there(readme: str) -> None:
+    section = readme.partition("## Commands")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `([a-z]+)(?: FILE)?`", section, re.MULTILINE))
+    choices = next(
+        action.choices
+        for action in cli._parser()._actions  # noqa: SLF001 - argparse has no public way to list them
+        if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001
+    )
+    assert told == set(choices or ())
+
+
+def test_every_format_is_there(readme: str) -> None:
+    told = set(re.findall(r"^\| `([a-z0-9-]+)` \| .* \| yes \|$", readme, re.MULTILINE))
+    assert told == set(formats.FORMATS)
+    assert set(config.FORMATS) == {"auto", *formats.FORMATS}
+
+
+def watched(store: Store) -> Watched:
+    state = StreamState()
+    return Watched(
+        store=store, stream=state, published=Published(), heard={"b": Heard()}, skipped={}, requests={}  # type: ignore[arg-type]
+    )
+
+
+async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store) -> None:
+    families = set(re.findall(r"^# TYPE tweetboard_(\w+) ", watched(fake_store).render().decode(), re.MULTILINE))
+    section = readme.partition("## Metrics")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)(?:\{[a-z,]+\})?`", row)}
+    assert told == families
+
+
+async def test_every_route_is_there(readme: str, fake_store: Store) -> None:
+    api = Api({}, readiness=dict, metrics=bytes, requests={})  # type: ignore[arg-type]
+    routes = {resource.canonical for resource in api.application().router.resources()} | {"/usernames", "/hashtags"}
+    assert set(re.findall(r"`GET (/[a-z]*)`", readme)) == routes
+
+
+def test_the_readmes_commands_are_the_ones_that_ci_runs(readme: str) -> None:
+    steps = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q"
+    assert steps in readme
+    script = (ROOT / ".ci" / "run").read_text()
+    assert all(step in script for step in steps.split(" && "))
+
+
+def test_no_placeholder_is_left(readme: str) -> None:
+    assert not re.findall(r"^[A-Z]+$", readme, re.MULTILINE)
