@@ -52,7 +52,7 @@ async def fake_store() -> AsyncIterator[Store]:
 
 @pytest.fixture
 def samples() -> Path:
-    """The folder of real stream payloads, which only the developers have; skips without it."""
+    ""Find the folder of real stream payloads, which only the developers have; skips without it."""
     folder = SHARED / "samples"
     if not folder.is_dir():
         pytest.skip("the folder of real stream payloads is not here")
@@ -61,7 +61,7 @@ def samples() -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Find a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A publisher and its two subscribers on a given store, as the daemon puts them together, for tests that need them run."""
+"""A publisher and its two subscribers on a given store, as the daemon puts them together, and a source for them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -14,7 +14,7 @@ from tweetboard.store import Store
 
 
 class ListSource:
-    """A source that yields given posts, one a block, with their number as the position, and goes on from any position.
+    """A source of given posts, one a block, with their number as the position; it goes on from any position.
 
     It ends, fails with `failure`, or - with `stays` - stays open like a live stream. `asked` has the positions asked for.
     """

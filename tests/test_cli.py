@@ -122,9 +122,7 @@ def test_what_nobody_foresaw_is_one_line_with_its_place(
     assert re.fullmatch(r"tweetboard: unexpected KeyError at test_cli.py:\d+: 'who'; .*\n", capsys.readouterr().err)
 
 
-def test_ours_end_with_their_own_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ours_end_with_their_own_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fall(_: object) -> int:
         raise ExceptionGroup("g", [StoreUnavailable("gone")])
 

@@ -1,4 +1,4 @@
-"""Batches are gathered, numbered, remembered and forgotten as DESIGN section 3 says, without any clock but the test's."""
+"""Batches are gathered, numbered, remembered and forgotten as the design says, with no clock but the test's."""
 
 import json
 

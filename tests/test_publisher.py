@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
+from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
 from tweetboard.errors import NotDrained, StreamRefused, TweetboardError
 from tweetboard.store import Store
-from conftest import wait_until
 
 POSTS: list[dict[str, object]] = [
     {"username": "alice", "hashtags": ["Redis", "redis", "python"]},

@@ -63,7 +63,12 @@ def test_every_format_is_there(readme: str) -> None:
 def watched(store: Store) -> Watched:
     state = StreamState()
     return Watched(
-        store=store, stream=state, published=Published(), heard={"b": Heard()}, skipped={}, requests={}  # type: ignore[arg-type]
+        store=store,
+        stream=state,
+        published=Published(),
+        heard={"b": Heard()},
+        skipped={},
+        requests={},  # type: ignore[arg-type]
     )
 
 
@@ -75,7 +80,7 @@ async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store
     assert told == families
 
 
-async def test_every_route_is_there(readme: str, fake_store: Store) -> None:
+def test_every_route_is_there(readme: str) -> None:
     api = Api({}, readiness=dict, metrics=bytes, requests={})  # type: ignore[arg-type]
     routes = {resource.canonical for resource in api.application().router.resources()} | {"/usernames", "/hashtags"}
     assert set(re.findall(r"`GET (/[a-z]*)`", readme)) == routes

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import hiredis
 import pytest
-from conftest import wait_for_socket, wait_until
 from redis import exceptions as redis_errors
 
+from conftest import wait_for_socket, wait_until
 from tweetboard import store as store_module
 from tweetboard.embedded import find_binary
 from tweetboard.errors import StoreError, StoreRefused, StoreUnavailable
@@ -472,7 +472,7 @@ async def test_the_pauses_between_attempts_double_from_50_ms_to_one_second(monke
     monkeypatch.setattr(asyncio, "sleep", sleep)
     await Store(Failing(8)).wait()  # type: ignore[arg-type]
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
-    assert BACKOFF_S == (pauses[0], pauses[-1])
+    assert (pauses[0], pauses[-1]) == BACKOFF_S
     pauses.clear()
     await Store(Failing(1)).wait()  # type: ignore[arg-type]
     assert pauses == [0.05], "a later wait begins with the shortest pause again"

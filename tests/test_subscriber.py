@@ -167,7 +167,7 @@ async def test_a_board_that_was_reset_by_hand_starts_at_the_present(
 async def test_batches_gone_from_the_journal_are_said_loudly_and_passed(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody deleted the journal before a board had it: no other way on than a new session, and a count of the loss."""
+    """Somebody deleted the journal before a board had it: a new session goes on, and counts the loss."""
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
