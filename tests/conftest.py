@@ -52,7 +52,7 @@ async def fake_store() -> AsyncIterator[Store]:
 
 @pytest.fixture
 def samples() -> Path:
-    ""Find the folder of real stream payloads, which only the developers have; skips without it."""
+    """Find the folder of real stream payloads, which only the developers have; skips without it."""
     folder = SHARED / "samples"
     if not folder.is_dir():
         pytest.skip("the folder of real stream payloads is not here")
