@@ -16,7 +16,7 @@ from tweetboard.store import Store
 class ListSource:
     """A source of given posts, one a block, with their number as the position; it goes on from any position.
 
-    It ends, fails with `failure`, or - with `stays` - stays open like a live stream. `asked` has all positions asked for.
+    It ends, fails with `failure`, or - with `stays` - stays open like a live stream. `asked` has the positions.
     """
 
     def __init__(

@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import os
 import re
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from tweetboard.errors import StoreUnavailable, StreamRefused
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Run in an empty folder, with no variable of ours set and logging as it was."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
-    for name in list(cli.os.environ):
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    for name in list(os.environ):
         if name.startswith("TWEETBOARD_"):
             monkeypatch.delenv(name)
     return tmp_path

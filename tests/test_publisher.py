@@ -144,8 +144,8 @@ async def test_redis_that_went_back_behind_the_session_loses_nothing_from_a_stre
 
 async def test_a_refill_with_repeats_counts_each_post_once_across_a_restart(store: Store) -> None:
     """X sends posts of the last minutes again on a new connection; their ids are in Redis since the batch."""
-    record = {"data": {"id": "1", "author_id": "7", "created_at": "2026-11-22T10:00:00.000Z"}}
-    other = {"data": {"id": "2", "author_id": "8", "created_at": "2026-11-22T10:00:00.000Z"}}
+    record: dict[str, object] = {"data": {"id": "1", "author_id": "7", "created_at": "2026-11-22T10:00:00.000Z"}}
+    other: dict[str, object] = {"data": {"id": "2", "author_id": "8", "created_at": "2026-11-22T10:00:00.000Z"}}
     first = a_pipe(store, keep_ids_s=300)
     async with running(first, ListSource([record], stays=True)):
         await wait_until(lambda: first.publisher.published.posts == 1)

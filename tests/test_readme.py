@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -67,8 +68,8 @@ def watched(store: Store) -> Watched:
         stream=state,
         published=Published(),
         heard={"b": Heard()},
-        skipped={},
-        requests={},  # type: ignore[arg-type]
+        skipped=Counter(),
+        requests=Counter(),
     )
 
 
@@ -81,7 +82,7 @@ async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store
 
 
 def test_every_route_is_there(readme: str) -> None:
-    api = Api({}, readiness=dict, metrics=bytes, requests={})  # type: ignore[arg-type]
+    api = Api({}, readiness=dict, metrics=bytes, requests=Counter())
     routes = {resource.canonical for resource in api.application().router.resources()} | {"/usernames", "/hashtags"}
     assert set(re.findall(r"`GET (/[a-z]*)`", readme)) == routes
 

@@ -1,6 +1,7 @@
 """What a subscriber takes, leaves and looks up again, on a real server."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -17,12 +18,17 @@ def on_the_boards(pipe: Pipe, seq: int) -> bool:
     return session is not None and session.lowest_applied >= seq
 
 
+def published(pipe: Pipe, posts: int) -> bool:
+    return pipe.publisher.published.posts == posts
+
+
 async def test_bare_names_count_once_each_beside_the_stream(store: Store) -> None:
     """`redis-cli PUBLISH usernames alice` adds one to alice; invisible characters do not make another name."""
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
         await wait_until(lambda: pipe.bare.held and on_the_boards(pipe, 1))
-        for name in ["alice", "alice", "\u200bcarol\n", "", "\x00", b"\xff\xfe"]:
+        bare: list[str | bytes] = ["alice", "alice", "\u200bcarol\n", "", "\x00", b"\xff\xfe"]
+        for name in bare:
             await store.execute("PUBLISH", "usernames", name)
         heard = pipe.subscribers["usernames"].heard
         await wait_until(lambda: heard.bare_names == 3 and heard.bare_names_dropped == 3)
@@ -102,7 +108,7 @@ async def test_what_a_lost_connection_missed_comes_from_the_journal(store: Store
             source.add({"username": f"user-{number % 7}", "hashtags": [f"t{number % 3}"]})
             if number % 20 == 0:
                 await store.execute("CLIENT", "KILL", "TYPE", "pubsub")
-            await wait_until(lambda expected=number + 1: pipe.publisher.published.posts == expected)
+            await wait_until(partial(published, pipe, number + 1))
     assert sum((await scores(pipe, "usernames")).values()) == 200
     assert sum((await scores(pipe, "hashtags")).values()) == 200
 
