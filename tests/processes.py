@@ -1,6 +1,7 @@
 """Real processes for what only processes show: the daemon, a Redis server, and what is left when they are gone."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -72,6 +73,19 @@ class Daemon:
         found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    async def counts(self, usernames: dict[str, int], hashtags: dict[str, int], timeout_s: float = 20.0) -> None:
+        """Wait until as many names are on the boards as there should be and none is on its way; then compare all."""
+        boards: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    outstanding = await self.metric("tweetboard_unapplied_bytes")
+                    boards = await self.board("usernames"), await self.board("hashtags")
+                    reached = sum(boards[0].values()) >= sum(usernames.values())
+                    if reached and sum(boards[1].values()) >= sum(hashtags.values()) and not outstanding:
+                        break
+        assert boards == (usernames, hashtags), self.errors
+
     async def until(self, sample: str, value: float, timeout_s: float = 20.0) -> None:
         """Wait until a metric has reached a value."""
         seen = 0.0
@@ -98,7 +112,7 @@ async def daemon(
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             cwd=folder,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, "STATE_DIRECTORY": str(folder / "state"), **(environ or {})},
             start_new_session=True,
         )
     try:

@@ -61,14 +61,16 @@ class Session:
     """One ownership of the stream as this process knows it: shared by the publisher and the subscribers.
 
     `seq` is the last batch known to be in the journal; `applied` has, for each board, the last one known to be on it.
-    `advanced` is set whenever a board does; whoever waits for it clears it first. `broken` says why it must end.
+    `on_applied` is told the lowest of these whenever a board advances, and `advanced` is set; whoever waits for that
+    clears it first. `broken` says why it must end.
     """
 
-    def __init__(self, begun: Begun, boards: Sequence[str]) -> None:
+    def __init__(self, begun: Begun, boards: Sequence[str], on_applied: Callable[[int], None] = lambda _: None) -> None:
         self.token = begun.token
         self.predecessor = begun.predecessor
         self.seq = begun.seq
         self.applied = dict.fromkeys(boards, NO_BATCH)
+        self._on_applied = on_applied
         self.advanced = asyncio.Event()
         self.broken = ""
 
@@ -90,6 +92,7 @@ class Session:
     def note_applied(self, board: str, seq: int) -> None:
         """Remember that a board has all up to `seq`."""
         self.applied[board] = seq
+        self._on_applied(self.lowest_applied)
         self.advanced.set()
 
 

@@ -86,6 +86,8 @@ class Publisher:
                     await self._session(begun, source, decoder, stopping)
             except* SessionEnded as ended:
                 log.warning("session ended, beginning anew: %s", ended.exceptions[0])
+                if not stopping.is_set():  # what it left is the next session's to read, maybe another daemon's
+                    self._outbox = Outbox(0, bucket_s=self._bucket_s, published=self.published)
             else:
                 break
             finally:
@@ -125,8 +127,8 @@ class Publisher:
             )
 
     async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
-        session = Session(begun, self._boards)
         self._outbox = Outbox(begun.seq, bucket_s=self._bucket_s, published=self.published)
+        session = Session(begun, self._boards, self._outbox.applied)
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:
             lease = group.create_task(self._keep_lease(session), name="lease")
@@ -146,11 +148,9 @@ class Publisher:
             async with aclosing(source.blocks(position)) as blocks:
                 async for block, reached in blocks:
                     self._gather(decoder.decode(block), reached)
-                    self._outbox.applied(session.lowest_applied)
                     while not self._outbox.room:
                         session.advanced.clear()
                         await session.advanced.wait()
-                        self._outbox.applied(session.lowest_applied)
         except StreamError as error:
             self._stream_error = error
 
@@ -177,7 +177,6 @@ class Publisher:
                 self._wake.clear()
             else:
                 session.advanced.clear()
-                self._outbox.applied(session.lowest_applied)
                 if session.lowest_applied >= session.seq:
                     return
                 await first_of(self._wake.wait(), session.advanced.wait())

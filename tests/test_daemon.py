@@ -1,0 +1,377 @@
+"""The whole, as a user has it: real processes, a real server, real HTTP; compared with independent counts."""
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from processes import Daemon, alive, children, connected, count, daemon, redis_server, redis_url
+from upstream import Answer, Cut, Upstream
+
+SEED = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
+
+Posts = list[tuple[str, list[str]]]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TWEETBOARD_")]:
+        monkeypatch.delenv(name)
+
+
+def town(posts: int, seed: int = SEED) -> Posts:
+    """Invent posts of a few people about a few things, some of them spelled in two ways."""
+    rng = random.Random(seed)
+    tags = ["Redis", "redis", "python", "CATS", "cats", "tea"]
+    return [
+        (f"user-{int(rng.paretovariate(0.8)) % 50}", rng.sample(tags, rng.choice([0, 1, 2, 3]))) for _ in range(posts)
+    ]
+
+
+def flat(posts: Posts) -> list[bytes]:
+    return [json.dumps({"username": author, "hashtags": tags}).encode() for author, tags in posts]
+
+
+def x_v2(path: Path) -> Posts:
+    """Read a file of X v2 posts with the standard library alone; the last line may be cut off."""
+    posts: Posts = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        names = {user["id"]: user["username"] for user in record["includes"]["users"]}
+        tags = [tag["tag"] for tag in record["data"].get("entities", {}).get("hashtags", [])]
+        posts.append((names[record["data"]["author_id"]], tags))
+    return posts
+
+
+def x_v1(path: Path) -> Posts:
+    """Read a file of X v1.1 posts with the standard library alone."""
+    posts: Posts = []
+    for line in path.read_bytes().split(b"\n"):
+        if line.strip():
+            record = json.loads(line)
+            tags = record.get("retweeted_status", record)["entities"]["hashtags"]
+            posts.append((record["user"]["screen_name"], [tag["text"] for tag in tags]))
+    return posts
+
+
+async def test_one_command_shows_two_full_boards(tmp_path: Path) -> None:
+    """Nothing but the package: an embedded server, the demo over HTTP, ten rows on both boards within seconds."""
+    async with daemon(tmp_path) as running:
+        await running.ready()
+        await running.until("tweetboard_posts_total", 500)
+        for board in ("usernames", "hashtags"):
+            status, answer = await running.get(f"/{board}")
+            assert status == 200
+            assert answer.keys() == {"board", "window", "total", "as_of", "results"}
+            rows = answer["results"]
+            assert isinstance(rows, list)
+            assert len(rows) == 10
+            assert all(type(row["score"]) is int for row in rows)
+            assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+@pytest.mark.parametrize(("sample", "read"), [("x-v2", x_v2), ("x-v1", x_v1)])
+async def test_real_posts_served_as_x_does_are_counted_as_they_are(
+    tmp_path: Path, samples: Path, sample: str, read: Callable[[Path], Posts]
+) -> None:
+    """Each post its own chunk, keep-alives between: both boards equal an independent count of the same file."""
+    path = samples / f"{sample}.ndjson"
+    usernames, hashtags = count(read(path))
+    records = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    async with Upstream(records).serving() as upstream, daemon(tmp_path, "--stream", upstream.url) as running:
+        await running.ready()
+        await running.until("tweetboard_posts_total", sum(usernames.values()))
+        await running.counts(usernames, hashtags)
+
+
+async def test_the_flat_shape_is_counted_exactly_and_the_boards_stay_over_a_restart(tmp_path: Path) -> None:
+    posts = town(3_000)
+    usernames, hashtags = count(posts)
+    async with Upstream(flat(posts)).serving() as upstream:
+        data = ["--stream", upstream.url, "--data-dir", str(tmp_path / "data")]
+        async with daemon(tmp_path, *data) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", len(posts))
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+        async with daemon(tmp_path, *data) as running:
+            await running.ready()
+            await running.counts(usernames, hashtags)
+
+
+async def test_killed_five_times_mid_stream_it_ends_exact_member_by_member(tmp_path: Path) -> None:
+    """Server-Sent Events with ids, an upstream that goes back too far and cuts in every way, kill -9 at random."""
+    posts = town(20_000)
+    rng = random.Random(SEED)
+    cuts: list[Cut] = ["line", "chunk", "end", "record", "reset"]
+    script = (Answer(after=rng.randrange(1, 3_000), cut=cut) for cut in itertools.cycle(cuts))
+    upstream = Upstream(flat(posts), mode="sse", overlap=25, script=script, rate=10_000)
+    async with upstream.serving(), redis_server(tmp_path / "redis"):
+        arguments = ["--stream", upstream.url, "--redis", redis_url(tmp_path / "redis")]
+        for kill in range(5):
+            async with daemon(tmp_path, *arguments) as running:
+                await running.ready()
+                await running.until("tweetboard_posts_total", rng.randrange(100, 2_500))
+                running.signal(signal.SIGKILL)
+                assert await running.ended() == -signal.SIGKILL, f"seed {SEED}, kill {kill}"
+        upstream.script = ()
+        async with daemon(tmp_path, *arguments) as running:
+            await running.ready()
+            await running.counts(*count(posts), timeout_s=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_in_full_flow_leaves_every_read_post_on_the_boards(tmp_path: Path, number: signal.Signals) -> None:
+    """It ends with 0 within 5 s, and the boards are the posts up to the stored position, not one more or less."""
+    posts = town(200_000)
+    async with Upstream(flat(posts), mode="sse", rate=20_000).serving() as upstream, redis_server(tmp_path / "redis"):
+        async with daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(tmp_path / "redis")) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 2_000)
+            began_s = time.monotonic()
+            running.signal(number)
+            assert await running.ended() == 0, running.errors
+            assert time.monotonic() - began_s < 5
+        async with connected(tmp_path / "redis") as store:
+            reached = await store.execute("HGET", await stream_key(tmp_path / "redis"), "position")
+            assert isinstance(reached, bytes)
+            usernames, hashtags = count(posts[: int(reached)])
+            assert 2_000 <= int(reached) < len(posts)
+            for key, expected in (("username_scoreboard", usernames), ("hashtags_scoreboard", hashtags)):
+                flat_rows = await store.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+                assert isinstance(flat_rows, list)
+                assert dict(zip(flat_rows[::2], flat_rows[1::2], strict=True)) == {
+                    name.encode(): str(score).encode() for name, score in expected.items()
+                }
+
+
+async def test_redis_that_goes_away_is_waited_for_and_nothing_is_lost(tmp_path: Path) -> None:
+    """HTTP says 503 with a problem document meanwhile; afterwards the boards are exact, from a stream without ids."""
+    posts = town(4_000)
+    upstream = Upstream(flat(posts), rate=2_000)
+    folder = tmp_path / "redis"
+    async with upstream.serving():
+        async with (
+            redis_server(folder) as server,
+            daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running,
+        ):
+            await running.ready()
+            await running.until("tweetboard_posts_total", 500)
+            server.kill()
+            await server.wait()
+            await until_status(running, "/usernames", 503)
+            status, problem = await running.get("/usernames")
+            assert (status, problem["status"]) == (503, 503)
+            assert "unavailable" in str(problem["detail"])
+            assert (await running.get("/readyz"))[0] == 503
+            assert (await running.get("/healthz"))[0] == 200
+            async with redis_server(folder):
+                await until_status(running, "/readyz", 200)
+                await running.until("tweetboard_posts_total", len(posts))
+                await running.counts(*count(posts))
+                running.signal(signal.SIGTERM)
+                assert await running.ended() == 0
+    assert len(upstream.requests) == 1, "the stream was never let go"
+
+
+async def test_a_stop_while_redis_is_away_says_how_many_names_it_leaves(tmp_path: Path) -> None:
+    """A deadline that passes with names outstanding is no success: exit code 1, within 5 s."""
+    posts = [(f"user-{number}", list[str]()) for number in range(1_000)]
+    folder = tmp_path / "redis"
+    async with Upstream(flat(posts), rate=500).serving() as upstream:
+        async with (
+            redis_server(folder) as server,
+            daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running,
+        ):
+            await running.ready()
+            await running.until("tweetboard_posts_total", 100)
+            server.kill()
+            await server.wait()
+            await running.until("tweetboard_unapplied_bytes", 1)
+            began_s = time.monotonic()
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 1
+            assert time.monotonic() - began_s < 5
+        last = running.errors.splitlines()[-1]
+        assert re.fullmatch(r"tweetboard: stopped with \d+ names read but not on the boards: .*", last)
+
+
+async def test_the_embedded_server_never_outlives_the_daemon(tmp_path: Path) -> None:
+    """Not even kill -9 leaves it behind, and the next daemon finds the data."""
+    posts = town(500)
+    async with Upstream(flat(posts), mode="sse").serving() as upstream:
+        arguments = ["--stream", upstream.url, "--data-dir", str(tmp_path / "data")]
+        async with daemon(tmp_path, *arguments) as running:
+            await running.ready()
+            (server,) = children(running.pid)
+            await running.until("tweetboard_posts_total", len(posts))
+            running.signal(signal.SIGKILL)
+            await running.ended()
+            async with asyncio.timeout(5):
+                while alive(server):
+                    await asyncio.sleep(0)
+        async with daemon(tmp_path, *arguments) as running:
+            await running.ready()
+            await running.counts(*count(posts))
+
+
+async def test_ctrl_c_in_a_terminal_does_not_take_the_embedded_server_first(tmp_path: Path) -> None:
+    """A terminal signals the whole process group; the server must still be there for the last batch."""
+    async with Upstream(flat(town(100_000)), mode="sse", rate=20_000).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 1_000)
+            os.killpg(running.pid, signal.SIGINT)
+            assert await running.ended() == 0, running.errors
+
+
+async def test_an_embedded_server_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    posts = town(4_000)
+    async with Upstream(flat(posts), rate=2_000).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, "--data-dir", str(tmp_path / "d")) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 500)
+            (server,) = children(running.pid)
+            os.kill(server, signal.SIGKILL)
+            await running.until("tweetboard_posts_total", len(posts))
+            await running.counts(*count(posts))
+        assert "the embedded server ended (signal SIGKILL), starting it again" in running.errors
+
+
+async def test_a_second_daemon_on_the_same_data_names_the_first(tmp_path: Path) -> None:
+    async with Upstream([]).serving() as upstream:
+        arguments = ["--stream", upstream.url, "--data-dir", str(tmp_path / "data")]
+        async with daemon(tmp_path, *arguments) as first:
+            await first.ready()
+            async with daemon(tmp_path, *arguments) as second:
+                assert await second.ended() == 2
+                assert f"is in use by process {first.pid}" in second.errors
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path, free_port: int) -> None:
+    async with daemon(tmp_path, port=free_port) as first:
+        await first.ready()
+        async with daemon(tmp_path, port=free_port) as second:
+            assert await second.ended() == 2
+            assert f"tweetboard: http.port: cannot listen on 127.0.0.1:{free_port}" in second.errors
+
+
+async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    """Names outstanding and Redis gone: the first asks for a drain, the second ends it at once."""
+    folder = tmp_path / "redis"
+    async with Upstream(flat(town(2_000)), rate=500).serving() as upstream:
+        async with (
+            redis_server(folder) as server,
+            daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running,
+        ):
+            await running.ready()
+            await running.until("tweetboard_posts_total", 100)
+            server.kill()
+            await running.until("tweetboard_unapplied_bytes", 1)
+            running.signal(signal.SIGINT)
+            with pytest.raises(TimeoutError):
+                await running.ended(0.3)
+            began_s = time.monotonic()
+            running.signal(signal.SIGINT)
+            assert await running.ended() == 1
+            assert time.monotonic() - began_s < 1.5
+
+
+async def test_a_stream_that_is_refused_ends_the_daemon_with_one_line_and_keeps_what_came_before(
+    tmp_path: Path,
+) -> None:
+    """A token revoked in mid-stream: what to do about it is the last line, and the posts before it are counted."""
+    posts = town(300)
+    script = [Answer(after=299, cut="end"), Answer(status=401)]
+    folder = tmp_path / "redis"
+    async with Upstream(flat(posts), script=script).serving() as upstream, redis_server(folder):
+        token = {"TWEETBOARD_STREAM_TOKEN": "a-very-secret-token"}
+        arguments = ["--stream", upstream.url, "--redis", redis_url(folder), "--log-level", "debug"]
+        async with daemon(tmp_path, *arguments, environ=token) as running:
+            await running.ready()
+            assert await running.ended() == 1
+        last = running.errors.splitlines()[-1]
+        assert last.startswith("tweetboard: the stream answered HTTP 401: the token is missing or not accepted")
+        assert last.endswith("set TWEETBOARD_STREAM_TOKEN")
+        assert upstream.requests[0].headers["authorization"] == "Bearer a-very-secret-token"
+        assert "a-very-secret-token" not in running.errors
+        async with connected(folder) as store:
+            assert await store.execute("ZCARD", "username_scoreboard") == len(count(posts[:299])[0])
+
+
+async def test_another_programs_key_ends_the_daemon_with_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    async with Upstream(flat(town(10))).serving() as upstream, redis_server(folder), connected(folder) as store:
+        await store.execute("SET", "hashtags_scoreboard", "precious")
+        async with daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running:
+            await running.ready()
+            assert await running.ended() == 1
+        assert "refused apply on hashtags_scoreboard" in running.errors.splitlines()[-1]
+        assert await store.execute("GET", "hashtags_scoreboard") == b"precious"
+
+
+async def test_bad_input_is_counted_by_its_reason_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    """Each kind between two good lines, through every layer, compressed; the good ones are all there."""
+    bad = {
+        "broken_json": [b'{"username": "eve"', b"\xff\xfe", b"not json at all", b'{"username": "e\xffve"}'],
+        "nested_too_deep": [b'{"username": "eve", "deep": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"],
+        "unexpected_type": [b'{"username": 1e999}', b'{"username": ["eve"]}', b"[]"],
+        "no_author": [b"{}", b'{"hashtags": ["x"]}', b'{"username": null}', b'{"username": ""}'],
+        "invalid_name": [b'{"username": "\\u0000\\n\\u202e\\u200b"}', b'{"username": "%b"}' % (b"x" * 257)],
+        "oversized": [b'{"username": "eve", "text": "%b"}' % (b"x" * 20_000)],
+    }
+    good = [b'{"username": "ann", "n": 1e999}', b'{"username": "a\\u200bnn\\u0000", "hashtags": [1, "tea", null]}']
+    records = [line for lines in bad.values() for one in lines for line in (good[0], one)] + good
+    answer = Answer(gzip="flush")
+    environ = {"TWEETBOARD_STREAM_MAX_LINE_BYTES": "16384"}
+    environ["TWEETBOARD_STREAM_FORMAT"] = "flat"
+    async with Upstream(records, usual=answer).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, environ=environ) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", records.count(good[0]) + 1 + len(bad["invalid_name"]))
+            await running.counts({"ann": records.count(good[0]) + 1}, {"tea": 1})
+            for reason, lines in bad.items():
+                extra = 2 if reason == "invalid_name" else 0  # the 1 and the null among the hashtags
+                assert await running.metric(f'tweetboard_skipped_total{{reason="{reason}"}}') == len(lines) + extra
+
+
+async def test_a_bomb_ends_the_connection_and_not_the_process(tmp_path: Path) -> None:
+    """A gigabyte of nothing in a megabyte: cut off with bounded memory, and the next connection counts."""
+    posts = town(200)
+    script = [Answer(after=100, gzip="bomb")]
+    async with Upstream(flat(posts), script=script).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", len(posts))
+            await running.counts(*count(posts))
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{running.pid}/status").read_text())
+            assert peak is not None
+            assert int(peak[1]) < 150_000
+        assert "decompression bomb" in running.errors
+
+
+async def until_status(running: Daemon, path: str, status: int) -> None:
+    async with asyncio.timeout(20):
+        while (await running.get(path))[0] != status:
+            await asyncio.sleep(0)
+
+
+async def stream_key(folder: Path) -> str:
+    async with connected(folder) as store:
+        keys = await store.execute("KEYS", "tweetboard:*")
+    assert isinstance(keys, list)
+    names: Sequence[str] = [key.decode() for key in keys]
+    return next(name for name in names if name.count(":") == 1 and name != "tweetboard:bare")
