@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+import os
+import random
+from collections import Counter
 
 import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
 from tweetboard.errors import NotDrained, StreamRefused, TweetboardError
-from tweetboard.store import Store
+from tweetboard.store import Store, open_store
+
+SEED = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
 
 POSTS: list[dict[str, object]] = [
     {"username": "alice", "hashtags": ["Redis", "redis", "python"]},
@@ -210,3 +215,36 @@ async def keys(store: Store) -> list[str]:
 def caught_up(pipe: object) -> bool:
     session = pipe.journal.session  # type: ignore[attr-defined]
     return session is not None and session.seq > 0 and session.lowest_applied == session.seq
+
+
+async def test_two_thousand_cancellations_at_random_ticks_leave_no_task_behind(valkey_url: str) -> None:
+    """A TaskGroup that swallows one hangs for ever; every wait in the pipe passes it on, wherever it hits."""
+    rng = random.Random(SEED)
+
+    async def whole() -> None:
+        async with open_store(valkey_url, connections=16) as store:
+            pipe = a_pipe(store, f"cancelled-{rng.randrange(3)}")
+            async with running(pipe, ListSource(POSTS * 5, stays=True)):
+                await asyncio.Event().wait()
+
+    reached = Counter[str]()
+    for round_number in range(2_000):
+        task = asyncio.create_task(whole())
+        for _ in range(int(rng.paretovariate(0.6)) % 400):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
+        reached["cancelled" if task.cancelled() else repr(task.exception())] += 1
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"seed {SEED}, round {round_number}"
+    assert reached == {"cancelled": 2_000}, f"seed {SEED}"
+
+
+async def test_two_streams_feed_the_same_boards(store: Store) -> None:
+    """Each keeps its own journal and its own place on the boards, and hears the other's messages without harm."""
+    first, second = a_pipe(store, "one"), a_pipe(store, "two")
+    async with running(first, ListSource(POSTS, stays=True)), running(second, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: caught_up(first) and caught_up(second))
+    assert await scores(first, "usernames") == {name: 2 * score for name, score in USERNAMES.items()}
+    assert first.subscribers["usernames"].heard.foreign > 0
