@@ -27,7 +27,7 @@ def sent(box: Outbox, at_s: float) -> Batch:
     batch = box.next()
     assert batch is not None
     batch.sent_at = at_s
-    box.acknowledge(batch, at_s)
+    box.acknowledge(batch)
     return batch
 
 
@@ -68,7 +68,7 @@ def test_posts_gather_while_a_batch_is_under_way_and_a_lone_one_leaves_at_once()
     box.gather([post("b")], "p2", NOW)
     box.gather([post("c")], "p3", NOW)
     assert box.next() is first, "not acknowledged yet: it is the one to send"
-    box.acknowledge(first, 0)
+    box.acknowledge(first)
     second = box.next()
     assert second is not None
     assert (second.seq, second.names, second.position) == (9, 2, "p3")
@@ -81,7 +81,7 @@ def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: 
         box.gather([post("a"), post("b"), post("c")], f"p{number}", NOW)
     sizes, positions = [], []
     while (batch := box.next()) is not None:
-        box.acknowledge(batch, 0)
+        box.acknowledge(batch)
         sizes.append(batch.names)
         positions.append(batch.position)
     assert sizes == [12, 12, 6]
@@ -169,7 +169,7 @@ def test_reading_stops_while_more_than_eight_mebibytes_are_not_on_the_boards() -
     last = 0
     while (batch := box.next()) is not None:
         last = batch.seq
-        box.acknowledge(batch, 0)
+        box.acknowledge(batch)
     assert not box.room, "in the journal is not on the boards"
     box.applied(last - 1)
     assert box.outstanding_names < blocks * 100

@@ -45,7 +45,10 @@ def message(source: str, session: str, seq: int, encoded_body: bytes) -> bytes:
 
 def decode(data: bytes) -> Message:
     """Decode a message; raises `msgspec.MsgspecError` for anything else, unknown keys are allowed."""
-    return _DECODER.decode(data)
+    try:
+        return _DECODER.decode(data)
+    except (RecursionError, UnicodeError) as error:  # nested without end under an unknown key; bytes that are no text
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class Subscription:

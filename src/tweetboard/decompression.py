@@ -13,8 +13,11 @@ from tweetboard.errors import StreamLost
 PIECE_BYTES: Final = 256 * 1024
 """No piece of output is larger, however well it was compressed."""
 
+BOMB_RATIO: Final = 256
+"""Posts shrink to a tenth or a hundredth; gzip can do a thousand to one."""
+
 BOMB_BYTES: Final = 64 << 20
-"""One chunk read from the network (at most some 64 KiB) that becomes more than this is an attack: 1,000 to 1."""
+"""A body that has become so much more than `BOMB_RATIO` allows is an attack, in however small chunks it came."""
 
 
 class Decompressor(Protocol):
@@ -38,13 +41,14 @@ class Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
+        self._excess = 0
 
     def push(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what `chunk` adds to the body, in pieces of at most `PIECE_BYTES`.
 
-        Raises `StreamLost` for bytes that are not gzip, and where one chunk grows past `BOMB_BYTES`.
+        Raises `StreamLost` for bytes that are not gzip, and for a bomb.
         """
-        total = 0
+        self._excess = max(self._excess - BOMB_RATIO * len(chunk), 0)
         piece = b""
         while chunk or len(piece) == PIECE_BYTES:  # a full piece may have left output behind without any input
             if self._member.eof:
@@ -54,9 +58,9 @@ class Gzip:
             except zlib.error as error:
                 raise StreamLost(f"the body is not valid gzip: {error}") from error
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            total += len(piece)
-            if total > BOMB_BYTES:
-                raise StreamLost(f"a compressed chunk grew past {BOMB_BYTES >> 20} MiB: a decompression bomb")
+            self._excess += len(piece)
+            if self._excess > BOMB_BYTES:
+                raise StreamLost(f"the body grows more than {BOMB_RATIO} to 1: a decompression bomb")
             if piece:
                 yield piece
 

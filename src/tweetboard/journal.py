@@ -25,7 +25,7 @@ NO_BATCH: Final = -1
 class Batch(msgspec.Struct, gc=False):
     """What goes out as one: a body per channel, and how far upstream it reaches.
 
-    `size_bytes` is the bodies' length together; `sent_at` and `acknowledged_at` are monotonic seconds, 0 before.
+    `size_bytes` is the bodies' length together; `sent_at` is when it was sent last, in monotonic seconds, 0 before.
     """
 
     seq: int
@@ -35,7 +35,6 @@ class Batch(msgspec.Struct, gc=False):
     ids: list[str]
     size_bytes: int
     sent_at: float = 0.0
-    acknowledged_at: float = 0.0
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -60,7 +59,8 @@ class OutOfStep(Exception):
 class Session:
     """One ownership of the stream as this process knows it: shared by the publisher and the subscribers.
 
-    `seq` is the last batch known to be in the journal; `applied` has, for each board, the last one known to be on it.
+    `began_after` is the last batch before it, `seq` the last one known to be in the journal; `applied` has, for each
+    board, the last one known to be on it.
     `on_applied` is told the lowest of these whenever a board advances, and `advanced` is set; whoever waits for that
     clears it first. `broken` says why it must end.
     """
@@ -68,6 +68,7 @@ class Session:
     def __init__(self, begun: Begun, boards: Sequence[str], on_applied: Callable[[int], None] = lambda _: None) -> None:
         self.token = begun.token
         self.predecessor = begun.predecessor
+        self.began_after = begun.seq
         self.seq = begun.seq
         self.applied = dict.fromkeys(boards, NO_BATCH)
         self._on_applied = on_applied

@@ -129,12 +129,12 @@ class Outbox:
             self._published.names += batch.names
         return self._batches[self.acknowledged + 1 - self._batches[0].seq]
 
-    def acknowledge(self, batch: Batch, now_s: float) -> None:
-        """Note that `batch` is in the journal, and forget what is `REMEMBERED_S` older; `now_s` is monotonic."""
+    def acknowledge(self, batch: Batch) -> None:
+        """Note that `batch` is in the journal, and forget what is `REMEMBERED_S` older."""
         self.acknowledged = batch.seq
-        batch.acknowledged_at = now_s
+        # A batch is in, answered or not, by the time the one after it is sent; when its own answer came says less.
         while (first := self._batches[0]) is not batch and (
-            batch.sent_at - first.acknowledged_at >= REMEMBERED_S or self._batch_bytes > MAX_REMEMBERED_BYTES
+            batch.sent_at - self._batches[1].sent_at >= REMEMBERED_S or self._batch_bytes > MAX_REMEMBERED_BYTES
         ):
             self._batches.popleft()
             self._batch_bytes -= first.size_bytes

@@ -191,7 +191,7 @@ class Publisher:
         except (StoreUnavailable, SessionEnded):
             self._doubtful = True
         else:
-            self._outbox.acknowledge(batch, time.monotonic())
+            self._outbox.acknowledge(batch)
             session.seq = batch.seq
 
     async def _recover(self, session: Session) -> None:
@@ -219,13 +219,16 @@ class Publisher:
         """Take up the same session under another token where Redis went back behind its beginning.
 
         The stream's owner is then the one before us again, and what followed is all in memory, so nothing has to be
-        read anew - which not every upstream could do.
+        read anew - which not every upstream could do. But where the one before us has gone on meanwhile, its batches
+        end elsewhere than ours of the same numbers.
         """
         if owner != session.predecessor:
             raise SessionEnded(f"another session has taken stream {self._journal.name} over")
         begun = await self._journal.begin()
         self._report(begun)
-        session.token, session.predecessor = begun.token, begun.predecessor
+        if (begun.predecessor, begun.seq) != (session.predecessor, session.began_after):
+            raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
+        session.token = begun.token
         return begun.seq
 
     async def _keep_lease(self, session: Session) -> None:

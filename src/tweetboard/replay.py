@@ -67,9 +67,16 @@ class FileSource:
         yield framer.end(), position
 
 
+def _may_be_silent(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)  # /dev/null is none: epoll refuses it
+
+
 async def _chunks(path: str) -> AsyncGenerator[bytes, None]:
     """Read a file, or standard input as it comes."""
-    if path == "-" and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+    if path == "-" and sys.stdin is None:
+        raise StreamRefused("replay: -: standard input is closed")
+    if path == "-" and _may_be_silent(sys.stdin.fileno()):
         # A pipe or terminal may be silent for ever; a thread waiting for it would keep the process from ending.
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()

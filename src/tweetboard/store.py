@@ -141,8 +141,11 @@ class Store:
         return self._judge(error, ("SUBSCRIBE",))
 
     def _judge(self, error: Exception, command: Sequence[Argument]) -> StoreError:
-        text = str(error) or type(error).__name__
-        passing = isinstance(error, (*_PASSING, TimeoutError)) or text.startswith(_PASSING_CODES)
+        if isinstance(error.__cause__, redis_errors.RedisError):
+            error = error.__cause__  # over a Unix socket, redis-py wraps what Redis said while connecting
+        # Redis repeats the arguments of a command that it does not know, and with them users' names.
+        text = str(error).partition(", with args beginning with")[0] or type(error).__name__
+        passing = isinstance(error, (*_PASSING, TimeoutError)) or text.partition(" ")[0] in _PASSING_CODES
         if passing and not isinstance(error, _FINAL):
             if isinstance(error, TimeoutError) and not isinstance(error, redis_errors.RedisError):
                 text = f"no answer for {COMMAND_TIMEOUT_S:g} s"

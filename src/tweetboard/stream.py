@@ -7,7 +7,9 @@ formats/), delays' lengths (backoff.py).
 import asyncio
 import logging
 import random
+import re
 import time
+import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -16,12 +18,13 @@ import aiohttp
 import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
 from tweetboard import __version__
 from tweetboard.backoff import Backoff
 from tweetboard.decompression import ACCEPT_ENCODING, decompressor_for
 from tweetboard.errors import StreamLost, StreamRefused
-from tweetboard.framing import Block, Event, framer_for
+from tweetboard.framing import Block, SSEFramer, framer_for
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """For the connection itself; the answer's head may take as long as the stall watch allows, or `HEAD_TIMEOUT_S`."""
@@ -32,6 +35,9 @@ HEAD_TIMEOUT_S: Final = 60.0
 READ_BUFFER_BYTES: Final = 128 * 1024
 """Between 64 and 256 KiB measured best: fewer wake-ups than less, fewer cache misses than more."""
 
+MAX_ID_CHARS: Final = 4096
+"""A longer event id is no position: servers take some 8 KiB of headers, and int() at most 4,300 digits."""
+
 _FINAL: Final = {
     400: "the request is wrong: check stream.url",
     401: "the token is missing or not accepted: set TWEETBOARD_STREAM_TOKEN",
@@ -39,6 +45,8 @@ _FINAL: Final = {
     404: "there is no such stream: check stream.url",
     410: "this stream has been shut down: check stream.url",
 }
+
+_QUERY: Final = re.compile(r"(\bhttps?://[^\s?'\"]*)\?[^\s'\"]*")
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +67,44 @@ class StreamState(msgspec.Struct):
 @asynccontextmanager
 async def open_client() -> AsyncIterator[httpx.AsyncClient]:
     """Open an HTTP client that carries long streams well: aiohttp's connections under httpx's interface."""
-    session = aiohttp.ClientSession(read_bufsize=READ_BUFFER_BYTES, trust_env=True, auto_decompress=False)
-    async with session, httpx.AsyncClient(transport=AiohttpTransport(client=session)) as client:
+    session = aiohttp.ClientSession(read_bufsize=READ_BUFFER_BYTES, auto_decompress=False)
+    async with session, httpx.AsyncClient(transport=_Transport(client=session)) as client:
         yield client
 
 
+class _Transport(AiohttpTransport):
+    """Finds the environment's proxy itself: aiohttp's `trust_env` would also look for passwords, in netrc."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = urllib.request.getproxies().get(request.url.scheme)
+        if proxy is None or urllib.request.proxy_bypass(request.url.host):
+            self.proxy = None
+        else:
+            self.proxy = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream = _Body(response.stream._aiohttp_response)  # noqa: SLF001 - to be read our way
+        return response
+
+
+class _Body(AiohttpResponseStream):
+    """Reads on to a cut: aiohttp would throw away what it has received, but slow boards have not let us read yet."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._aiohttp_response.content
+        with map_aiohttp_exceptions():
+            try:
+                async for chunk in content.iter_chunked(self.CHUNK_SIZE):
+                    yield chunk
+            except aiohttp.ClientError:
+                content.set_exception(None)  # type: ignore[arg-type]  # lets the rest be read
+                if rest := content.read_nowait():
+                    yield rest
+                raise
+
+
 class HttpStream:
-    """The stream at `url`; `token` is sent as a bearer token, and only there.
+    """The stream at `url`; `token` is sent as a bearer token, and only there; it goes before a password in `url`.
 
     `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
     again before each read, for `auto` knows its format only after the first.
@@ -89,6 +128,7 @@ class HttpStream:
             "User-Agent": f"tweetboard/{__version__}",
             **(headers or {}),
         }
+        self._has_token = bool(token)
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._max_line_bytes = max_line_bytes
@@ -130,9 +170,13 @@ class HttpStream:
                 async for chunk in chunks:
                     block = framer.push(chunk)
                     self.state.oversized = oversized_before + framer.oversized
-                    if block.events or (block.lines and not block.lines.isspace()):
+                    block, reached = resumed.new(block, framer.last_id if isinstance(framer, SSEFramer) else "")
+                    has_data = bool(block.events or (block.lines and not block.lines.isspace()))
+                    if has_data:
                         self._backoff.data_flowed()
-                        yield resumed.new(block)
+                    if has_data or reached != position:
+                        position = reached
+                        yield block, reached
             # Only here has the upstream ended the body properly; a cut leaves an unfinished line unread.
             block = framer.end()
             if block.lines:
@@ -154,20 +198,23 @@ class HttpStream:
     @asynccontextmanager
     async def _response(self, position: str) -> AsyncIterator[httpx.Response]:
         """Ask for the stream; what goes wrong, here or while the body is read, leaves as a `StreamError`."""
-        headers = {**self._headers, "Last-Event-ID": position} if position else self._headers
+        resume = {"Last-Event-ID": position} if position else {}
+        headers = httpx.Headers({**self._headers, **resume}, encoding="utf-8")
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         head_timeout_s = self._stall_timeout_s() or HEAD_TIMEOUT_S
         try:
-            request = self._client.build_request("GET", self._url, headers=headers, timeout=timeout)
+            url = httpx.URL(self._url)
+            auth = httpx.BasicAuth(url.username, url.password) if url.userinfo and not self._has_token else None
+            request = self._client.build_request("GET", url.copy_with(userinfo=b""), headers=headers, timeout=timeout)
             async with asyncio.timeout(head_timeout_s):
-                response = await self._client.send(request, stream=True)
+                response = await self._client.send(request, stream=True, auth=auth)
             try:
                 _judge(response)
                 yield response
             finally:
                 await response.aclose()
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL) as error:
-            raise StreamRefused(f"stream.url: {error}") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL, UnicodeError) as error:
+            raise StreamRefused(f"stream.url: {_described(error)}") from error
         except TimeoutError:
             raise StreamLost(f"no answer for {head_timeout_s:g} s") from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
@@ -198,28 +245,37 @@ class Resumed:
 
     def __init__(self, position: str, state: StreamState) -> None:
         self._position = position
-        self._last = int(position) if position.isascii() and position.isdigit() else None
+        self._last = _number(position)
         self._state = state
 
-    def new(self, block: Block) -> tuple[Block, str]:
-        """Leave out the repeats; returns the rest and the position after it."""
+    def new(self, block: Block, last_id: str = "") -> tuple[Block, str]:
+        """Leave out the repeats; returns the rest and the position after it.
+
+        That is `last_id`, the stream's last so far, also where its event was dropped or had no data; but never one that
+        cannot be sent back in a header.
+        """
         events = block.events
         if events and self._last is not None:
-            events = [event for event in events if self._is_new(event)]
+            events = [event for event in events if self._is_new(event.id)]
             self._state.repeats += len(block.events) - len(events)
             block = Block(events=events)
-        if events and events[-1].id:
-            self._position = events[-1].id
+        if last_id and len(last_id) <= MAX_ID_CHARS and last_id.isprintable() and self._is_new(last_id):
+            self._position = last_id
         return block, self._position
 
-    def _is_new(self, event: Event) -> bool:
+    def _is_new(self, event_id: str) -> bool:
         if self._last is None:
             return True
-        if event.id.isascii() and event.id.isdigit() and int(event.id) <= self._last:
+        number = _number(event_id)
+        if number is not None and number <= self._last:
             return False
-        if event.id:
+        if event_id:
             self._last = None  # past the overlap: from here on numbers need not be compared
         return True
+
+
+def _number(event_id: str) -> int | None:
+    return int(event_id) if event_id.isascii() and event_id.isdigit() and len(event_id) <= MAX_ID_CHARS else None
 
 
 def _judge(response: httpx.Response) -> None:
@@ -234,18 +290,23 @@ def _judge(response: httpx.Response) -> None:
     if status in _FINAL:
         raise StreamRefused(f"the stream answered HTTP {status}: {_FINAL[status]}")
     cause = "rate_limit" if status in (420, 429) else "http"
-    raise StreamLost(f"the stream answered HTTP {status}", cause=cause, retry_after_s=_retry_after(response))
+    raise StreamLost(f"the stream answered HTTP {status}", cause=cause, retry_after_s=_retry_after(response, cause))
 
 
 def _described(error: Exception) -> str:
-    """Say what went wrong without aiohttp's word for how TLS would have been checked."""
-    return str(error).replace(" ssl:default", "") or type(error).__name__
+    """Say in one line what went wrong, without an address's query, which may hold a key, and aiohttp's word for TLS."""
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return _QUERY.sub(r"\1", " ".join(text.split())).replace(" ssl:default", "") or type(error).__name__
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Read X's `x-rate-limit-reset` (a moment) or `retry-after` (seconds)."""
+def _retry_after(response: httpx.Response, cause: str) -> float | None:
+    """Read X's `x-rate-limit-reset` (a moment) or `retry-after` (seconds).
+
+    X sends the first with every answer, so it says something about a refusal for the rate alone; a moment that has
+    passed, by a clock that is wrong perhaps, says nothing.
+    """
     reset = response.headers.get("x-rate-limit-reset", "")
-    if reset.isascii() and reset.isdigit():
-        return min(max(float(reset) - time.time(), 0.0), 3600.0)
+    if cause == "rate_limit" and reset.isascii() and reset.isdigit() and float(reset) > time.time():
+        return min(float(reset) - time.time(), 3600.0)
     after = response.headers.get("retry-after", "")
     return min(float(after), 3600.0) if after.isascii() and after.isdigit() else None

@@ -54,16 +54,13 @@ UNIFORM: Final = Population("uniform over 1,000,000 authors", 1_000_000, 0.0)
 
 @dataclass
 class Posts:
-    """A file of posts as HTTP chunks, one each; `ends[n]` is where the first n end, the counters what they amount to."""
+    """A file of posts as HTTP chunks, one each, and what they amount to."""
 
     path: Path
-    ends: list[int] = field(default_factory=lambda: [0])
+    count: int
+    size_bytes: int = 0
     usernames: Counter[str] = field(default_factory=Counter)
     hashtags: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def count(self) -> int:
-        return len(self.ends) - 1
 
     @property
     def names(self) -> int:
@@ -71,19 +68,17 @@ class Posts:
 
     @property
     def mean_bytes(self) -> float:
-        return self.ends[-1] / self.count
+        return self.size_bytes / self.count
 
 
 def write_posts(path: Path, population: Population, count: int, seed: int = 20251122) -> Posts:
     """Write `count` posts, the last of which alone has `LAST_AUTHOR` and `LAST_TAG`; the same seed, the same bytes."""
-    posts = Posts(path)
+    posts = Posts(path, count)
     rng = random.Random(seed)
-    end = 0
     with path.open("wb") as file:
         for number, (author, tags) in enumerate(_drawn(population, count, rng)):
             line = render(number, author, tags, kind=rng.randrange(20))
-            end += file.write(b"%x\r\n%b\r\n" % (len(line), line))
-            posts.ends.append(end)
+            posts.size_bytes += file.write(b"%x\r\n%b\r\n" % (len(line), line))
             posts.usernames[author] += 1
             posts.hashtags.update({tag.lower() for tag in tags})
     return posts

@@ -15,7 +15,6 @@ from typing import Final
 import redis
 
 from benchmarks.posts import LAST_AUTHOR, LAST_TAG, Posts
-from conftest import wait_for_socket
 from tweetboard.embedded import find_binary
 
 HERE: Final = Path(__file__).parent
@@ -40,7 +39,7 @@ class Child:
         self._process.stdin.flush()
 
     def line(self, timeout_s: float = START_TIMEOUT_S) -> str:
-        """Read the next line that it writes; fails where it ends, or takes too long."""
+        """Read the one line that it is to write now; fails where it ends, or takes too long."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
         line = self._process.stdout.readline().decode() if ready else ""
@@ -95,9 +94,24 @@ class Server:
         self.url = f"unix://{path}"
         self.client = redis.Redis(unix_socket_path=str(path), protocol=2)
 
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                self.client.ping()
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+            else:
+                return
+
     def score_of_last(self) -> int:
         """Read how often the last post has counted, on the board that is behind."""
-        scores = [self.client.zscore(BOARDS["usernames"], LAST_AUTHOR), self.client.zscore(BOARDS["hashtags"], LAST_TAG)]
+        scores = [
+            self.client.zscore(BOARDS["usernames"], LAST_AUTHOR),
+            self.client.zscore(BOARDS["hashtags"], LAST_TAG),
+        ]
         return int(min(score or 0 for score in scores))
 
     def wait_for_last(self, times: int, timeout_s: float = SEND_TIMEOUT_S) -> float:
@@ -113,7 +127,9 @@ class Server:
         found = []
         expected = {"usernames": posts.usernames, "hashtags": posts.hashtags}
         for name, key in BOARDS.items():
-            board = Counter({member.decode(): int(score) for member, score in self.client.zrange(key, 0, -1, withscores=True)})
+            board = Counter(
+                {member.decode(): int(score) for member, score in self.client.zrange(key, 0, -1, withscores=True)}
+            )
             wanted = Counter({member: score * times for member, score in expected[name].items()})
             if board != wanted:
                 wrong = sorted(member for member in board.keys() | wanted.keys() if board[member] != wanted[member])
@@ -129,16 +145,18 @@ def valkey(folder: Path) -> Iterator[Server]:
     settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
     settings += ["--appendonly", "yes", "--appendfsync", "everysec"]
     with started("valkey", find_binary(), *settings, log=folder / "log", says=False) as child:
-        wait_for_socket(path)
         server = Server(child, path)
         with server.client:
+            server.wait_until_ready()
             yield server
 
 
 @contextmanager
 def upstream(folder: Path, posts: Posts) -> Iterator[tuple[Child, str]]:
     """Run a stream server over a file of posts; yields it and its URL."""
-    with started("upstream", sys.executable, "-m", "benchmarks.upstream", str(posts.path), log=folder / "upstream") as child:
+    with started(
+        "upstream", sys.executable, "-m", "benchmarks.upstream", str(posts.path), log=folder / "upstream"
+    ) as child:
         yield child, f"http://127.0.0.1:{child.line()}/2/tweets/sample/stream"
 
 
@@ -149,12 +167,6 @@ def daemon(folder: Path, stream_url: str, redis_url: str) -> Iterator[tuple[Chil
     with started("daemon", sys.executable, "-m", "tweetboard", *flags, log=folder / "daemon") as child:
         said = child.line()
         yield child, said.removeprefix("boards at ").partition("/usernames")[0]
-
-
-def send(child: Child, posts: Posts, count: int | None = None, first: int = 0) -> None:
-    """Have an upstream send `count` posts, or all."""
-    last = posts.count if count is None else first + count
-    child.tell(f"{posts.ends[first]} {posts.ends[last]}")
 
 
 def sent_at(child: Child) -> float:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.posts import LAST_AUTHOR, ZIPF, write_posts
-from benchmarks.processes import daemon, middle, send, sent_at, upstream, valkey, verdict
+from benchmarks.processes import daemon, middle, sent_at, upstream, valkey, verdict
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -39,7 +39,7 @@ def test_latency_of_a_lone_post(tmp_path: Path) -> None:
         try:
             for times in range(1, TIMES + 1):
                 time.sleep(PAUSE_S)
-                send(source, posts)
+                source.tell("1")
                 shown = wait_until_shown(connection, times)
                 delays_ms.append((shown - sent_at(source)) * 1e3)
         finally:

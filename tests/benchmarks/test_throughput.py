@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.posts import UNIFORM, ZIPF, Population, Posts, write_posts
-from benchmarks.processes import HERE, Child, daemon, middle, send, sent_at, started, upstream, valkey, verdict
+from benchmarks.processes import HERE, Child, daemon, middle, sent_at, started, upstream, valkey, verdict
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -50,7 +50,7 @@ def measure(stack: ExitStack, folder: Path, posts: Posts, design: str) -> Measur
     assert source.line() == "connected"
     time.sleep(WARM_UP_S)
     before = {name: cpu_s(children) for name, children in counted.items()}
-    send(source, posts)
+    source.tell("1")
     begin = sent_at(source)
     end = server.wait_for_last(1)
     us = {name: (cpu_s(children) - before[name]) / posts.count * 1e6 for name, children in counted.items()}
@@ -114,12 +114,14 @@ def show(population: Population, posts: Posts, runs: list[Measured], slow: Measu
     console.print(table)
     shape = f"{posts.mean_bytes:,.0f} bytes and {posts.names / posts.count:.2f} names a post; median of {ROUNDS} (least to most)"
     console.print(shape, highlight=False)
-    console.print(f"x naive: {times:.1f} ({verdict(met=times >= TIMES_NAIVE)}: {TIMES_NAIVE:g} or more)", highlight=False)
-    console.print(f"daemon CPU: {cost:.2f} us/post ({verdict(met=cost <= DAEMON_US)}: {DAEMON_US:g} or less)", highlight=False)
+    console.print(
+        f"x naive: {times:.1f} ({verdict(met=times >= TIMES_NAIVE)}: {TIMES_NAIVE:g} or more)", highlight=False
+    )
+    console.print(
+        f"daemon CPU: {cost:.2f} us/post ({verdict(met=cost <= DAEMON_US)}: {DAEMON_US:g} or less)", highlight=False
+    )
     console.print(f"daemon CPU over the floor: {cost / floor:.2f} times", highlight=False)
 
 
 def spread(values: list[float], how: str) -> str:
     return f"{middle(values):{how}} ({min(values):{how}} to {max(values):{how}})"
-
-

@@ -3,14 +3,13 @@
 What lives in this file: the list of formats, and telling them apart from a stream's first records.
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from tweetboard.errors import StreamRefused
 from tweetboard.formats import flat, x_v1, x_v2
-from tweetboard.formats.decoding import Decoder, Format, Skipped
+from tweetboard.formats.decoding import Decoder, Format, Skipped, mended
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
@@ -42,33 +41,38 @@ class AutoDecoder:
         Raises `StreamRefused` when the first `UNDECIDED_RECORDS` records have no known shape.
         """
         if self._decoder is None:
-            found = self._detect(block)
-            if found is None:
-                return []
-            self._decoder = Decoder(found, self.skipped)
-        return self._decoder.decode(block)
+            block = self._detect(block)
+        return [] if self._decoder is None else self._decoder.decode(block)
 
-    def _detect(self, block: Block) -> Format[Any] | None:
+    def _detect(self, block: Block) -> Block:
+        """Set the decoder by the first record that has a known shape, and return the block from there on."""
         records = [event.data for event in block.events] or block.lines.split(b"\n")
-        unknown = [record for record in records if record and not record.isspace()]
-        keys: Iterable[str] = ()
-        for record in unknown:
-            try:
-                keys = _KEYS.decode(record).keys()
-            except (msgspec.MsgspecError, RecursionError, UnicodeError):
-                keys = ()
+        for place, record in enumerate(records):
+            if not record or record.isspace():
+                continue
+            keys = _keys(record)
             for source in FORMATS.values():
                 if not source.signature.isdisjoint(keys):
-                    return source
-        for record in unknown:
-            self.skipped.note("unknown_format", record)
-        self._unknown += len(unknown)
+                    self._decoder = Decoder(source, self.skipped)
+                    return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
+            self._note_unknown(record, keys)
+        return Block()
+
+    def _note_unknown(self, record: bytes, keys: set[str]) -> None:
+        self.skipped.note("unknown_format", record)
+        self._unknown += 1
         if self._unknown >= UNDECIDED_RECORDS:
             raise StreamRefused(
                 f"stream.format: auto: none of {', '.join(FORMATS)} fits the first {self._unknown} records "
                 f"(the last one has {', '.join(sorted(keys)[:8]) or 'no keys'}); name the format, or check the URL"
             )
-        return None
+
+
+def _keys(record: bytes) -> set[str]:
+    try:
+        return set(_KEYS.decode(mended(record)))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return set()
 
 
 def decoder_for(name: str, skipped: Skipped) -> Decoder[Any] | AutoDecoder:

@@ -4,6 +4,7 @@ What lives here: the shape of a format, and the decoder that runs one and counts
 source's own fields (a module each), or bytes that are not yet records (framing.py).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -21,7 +22,14 @@ Decoded: TypeAlias = "tuple[Post, int] | Skip"
 EXAMPLE_BYTES: Final = 80
 """So much of a broken record is shown in the log."""
 
+_OPENING: Final = ord("{")
+_CLOSING: Final = ord("}")
 _BROKEN: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
+
+# Both halves of a character, half of one (whose digits are the group), any other escape.
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
 
 
 class Format(Generic[R]):
@@ -78,7 +86,8 @@ class Decoder(Generic[R]):
     def __init__(self, source: Format[R], skipped: Skipped) -> None:
         self.format = source
         self.skipped = skipped
-        self._json = msgspec.json.Decoder(source.record)
+        # Without the hook a number out of range, such as 1e999, would cost the whole record.
+        self._json = msgspec.json.Decoder(source.record, float_hook=float)
 
     def decode(self, block: Block) -> list[Post]:
         """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
@@ -105,11 +114,7 @@ class Decoder(Generic[R]):
             records = self._json.decode_lines(lines)
         except _BROKEN:
             return self._one_by_one(lines.split(b"\n"))
-        # decode_lines also takes two records on one line, or one over two: whether such a line counts must not depend
-        # on its neighbours, so it is left to the stricter way.
-        if len(records) != lines.count(b"\n") and len(records) != _filled(lines):
-            return self._one_by_one(lines.split(b"\n"))
-        return records
+        return records if _one_a_line(lines, len(records)) else self._one_by_one(lines.split(b"\n"))
 
     def _one_by_one(self, records: list[bytes]) -> list[R]:
         whole = []
@@ -117,7 +122,7 @@ class Decoder(Generic[R]):
             if not record or record.isspace():
                 continue
             try:
-                whole.append(self._json.decode(record))
+                whole.append(self._decode(record))
             except RecursionError as error:
                 self.skipped.note("nested_too_deep", record, error)
             except msgspec.ValidationError as error:
@@ -126,7 +131,26 @@ class Decoder(Generic[R]):
                 self.skipped.note("broken_json", record, error)
         return whole
 
+    def _decode(self, record: bytes) -> R:
+        try:
+            return self._json.decode(record)
+        except msgspec.DecodeError:
+            whole = mended(record)
+            if whole == record:
+                raise
+            return self._json.decode(whole)
 
-def _filled(lines: bytes) -> int:
-    """Count the lines that are not blank, such as keep-alives are."""
-    return sum(not line.isspace() for line in lines.split(b"\n") if line)
+
+def _one_a_line(lines: bytes, records: int) -> bool:
+    """Tell whether so many records stand on lines of their own; blank ones, such as keep-alives, do not matter.
+
+    `decode_lines` also takes two records on one line, or one over two; whether such a line counts must not depend on
+    its neighbours. Between a line's closing brace and another's opening one nothing but a record's end can be.
+    """
+    filled = [line for padded in lines.split(b"\n") if (line := padded.strip())]
+    return len(filled) == records and all(line[0] == _OPENING and line[-1] == _CLOSING for line in filled)
+
+
+def mended(record: bytes) -> bytes:
+    """Write halves of characters, which other JSON libraries let through, as U+FFFE: no name, but no broken record."""
+    return _ESCAPE.sub(lambda found: rb"\ufffe" if found[1] else found[0], record)

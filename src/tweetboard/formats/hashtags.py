@@ -13,8 +13,10 @@ MAX_NAME_BYTES: Final = 256
 
 # Control characters, soft line breaks, bidirectional controls, zero width space, word joiner, byte order mark.
 _STRIPPED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
-_JOINERS = re.compile("[\u200c\u200d]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_JOINERS = re.compile("[\u200c\u200d]+")
+# Half a character, as Python holds it and as decoding.py hands it on: U+FFFE, which no text may contain.
+_HALVES = re.compile("[\ud800-\udfff\ufffe]")
+_BEFORE_NAME = "# \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u1680\u2028\u2029"  # the sign, and what NFKC leaves of spaces
 
 
 def clean(text: str) -> str:
@@ -37,8 +39,9 @@ def fold(tag: str) -> str:
     Returns "" where nothing but the sign is left, or where folding made it longer than a name may be.
     """
     if tag.isascii():
-        return tag.lstrip("#").lower()
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).casefold()).lstrip("#").strip()
+        return tag.lstrip(_BEFORE_NAME).rstrip().lower()
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).casefold())
+    text = text.lstrip(_BEFORE_NAME).rstrip()
     return text if len(text.encode()) <= MAX_NAME_BYTES else ""
 
 
@@ -47,7 +50,7 @@ def tags_of(spellings: list[str]) -> tuple[tuple[str, ...], int]:
     kept: dict[str, str] = {}
     invalid = 0
     for spelling in spellings:
-        tag = clean(spelling).lstrip("#＃")
+        tag = clean(spelling).lstrip("#＃ ")
         identity = fold(tag) if tag else ""
         if identity:
             kept.setdefault(identity, tag)
@@ -57,13 +60,14 @@ def tags_of(spellings: list[str]) -> tuple[tuple[str, ...], int]:
 
 
 def _without_invisible(text: str) -> str:
-    if _SURROGATES.search(text):
+    if _HALVES.search(text):
         return ""
     text = _STRIPPED.sub("", text)
-    # Persian and Sinhala words need joiners, between letters or behind a letter's mark; elsewhere they only deceive.
-    return _JOINERS.sub(lambda found: found[0] if _joins(text, found.start()) else "", text)
+    # Persian and Sinhala words need joiners, between letters or behind a letter's mark; elsewhere, and more than one,
+    # they only deceive.
+    return _JOINERS.sub(lambda found: found[0][0] if _joins(text, *found.span()) else "", text)
 
 
-def _joins(text: str, at: int) -> bool:
-    around = text[at - 1 : at] + text[at + 1 : at + 2]
-    return at > 0 and len(around) == 2 and all(unicodedata.category(char)[0] in "LMN" for char in around)
+def _joins(text: str, start: int, stop: int) -> bool:
+    around = text[start - 1 : start] + text[stop : stop + 1]
+    return start > 0 and len(around) == 2 and all(unicodedata.category(char)[0] in "LMN" for char in around)

@@ -41,6 +41,9 @@ class Status(msgspec.Struct, gc=False):
     extended_tweet: Extended | None = None
 
 
+_ABSENT: Final = msgspec.Raw()  # false; msgspec does not take a Raw for one side of a union
+
+
 class Record(Status, gc=False):
     """One line of the stream: a post, or one of the control lines, of which only the name matters."""
 
@@ -48,13 +51,13 @@ class Record(Status, gc=False):
     created_at: str = ""
     user: User | None = None
     retweeted_status: Status | None = None
-    delete: msgspec.Raw | None = None
-    scrub_geo: msgspec.Raw | None = None
-    limit: msgspec.Raw | None = None
-    status_withheld: msgspec.Raw | None = None
-    user_withheld: msgspec.Raw | None = None
-    disconnect: msgspec.Raw | None = None
-    warning: msgspec.Raw | None = None
+    delete: msgspec.Raw = _ABSENT
+    scrub_geo: msgspec.Raw = _ABSENT
+    limit: msgspec.Raw = _ABSENT
+    status_withheld: msgspec.Raw = _ABSENT
+    user_withheld: msgspec.Raw = _ABSENT
+    disconnect: msgspec.Raw = _ABSENT
+    warning: msgspec.Raw = _ABSENT
 
 
 CONTROL_LINES: Final = ("delete", "scrub_geo", "limit", "status_withheld", "user_withheld", "disconnect", "warning")
@@ -66,7 +69,7 @@ def post(record: Record) -> Decoded:
     user = record.user
     if user is None or not user.screen_name:
         for name, skip in _CONTROL_SKIPS.items():
-            if getattr(record, name) is not None:
+            if getattr(record, name):
                 return skip
         return Skip("no_author") if record.id_str else Skip("not_a_post")
     status = record.retweeted_status or record

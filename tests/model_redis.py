@@ -1,0 +1,316 @@
+"""As much of Redis as the project uses, in memory, running the project's own Lua; it can go back in time.
+
+What lives here: commands, scripts, expiry, publishing, and every state of the last seconds. What must not: time of its
+own, connections and their faults (model_network.py). test_model.py compares it with a real server.
+"""
+
+import hashlib
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from lupa import lua51
+from redis.exceptions import NoScriptError, ResponseError
+
+Word: TypeAlias = str | bytes | int | float
+Reply: TypeAlias = Any
+
+HISTORY_S = 3.0
+"""How far back a restart may take it: more than `appendfsync everysec` can lose."""
+
+_LUA = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
+_compiled: dict[str, Any] = {}
+
+
+class Entries(msgspec.Struct):
+    """A stream: fields by the first half of their ids (the second is always 0), and the last id there ever was."""
+
+    fields: dict[int, dict[bytes, bytes]] = {}
+    last: int = -1
+
+
+class State(msgspec.Struct):
+    """Everything that a Redis holds, and `ledger`, what the test knows about each batch in it (never shown to Lua)."""
+
+    strings: dict[bytes, tuple[bytes, float]] = {}
+    hashes: dict[bytes, dict[bytes, bytes]] = {}
+    zsets: dict[bytes, dict[bytes, float]] = {}
+    streams: dict[bytes, Entries] = {}
+    ledger: dict[int, Any] = {}
+
+    def copy(self) -> "State":
+        """Copy it as deep as `Redis` changes it in place: the values themselves are replaced, not changed."""
+        return State(dict(self.strings), dict(self.hashes), dict(self.zsets), dict(self.streams), self.ledger)
+
+
+class Redis:
+    """One server. `clock` gives seconds; `publish` is called with (channel, data) for each message."""
+
+    def __init__(self, clock: Callable[[], float], publish: Callable[[bytes, bytes], int]) -> None:
+        self.state = State()
+        self._clock = clock
+        self._publish = publish
+        self._texts: dict[bytes, str] = {}
+        self._changed: set[bytes] = set()  # keys whose values this command has copied already
+        self._history: deque[tuple[float, State]] = deque()
+        self._api = _LUA.table_from({b"call": self._call})
+        self._cjson = _LUA.table_from({b"decode": _cjson_decode, b"encode": _cjson_encode})
+        self.substitutes: Mapping[str, str] = {}
+
+    # What a client may do
+
+    def execute(self, *command: Word) -> Reply:
+        """Run one command as a client sends it, atomically. Raises `ResponseError`."""
+        words = [_encoded(word) for word in command]
+        try:
+            return self._command(words)
+        finally:
+            if self._changed:
+                self._remember()
+
+    # What happens to a server
+
+    def restart(self, loss_s: float) -> None:
+        """Come back as it was `loss_s` seconds ago, scripts forgotten; what was lost then can never come back."""
+        until = self._clock() - loss_s
+        while len(self._history) > 1 and self._history[-1][0] > until:
+            self._history.pop()
+        if self._history:
+            self.state = self._history[-1][1].copy()
+        self._history.clear()
+        self._texts.clear()
+        self._remember()
+
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.state = State()
+        self._history.clear()
+        self._remember()
+
+    def note(self, ledger: dict[int, Any]) -> None:
+        """Let the test change what it knows, as a part of the command that was carried out last."""
+        self.state.ledger = ledger
+        if self._history:
+            self._history[-1][1].ledger = ledger
+
+    def _remember(self) -> None:
+        self._changed.clear()
+        now = self._clock()
+        self._history.append((now, self.state.copy()))
+        while len(self._history) > 1 and self._history[1][0] < now - HISTORY_S:
+            self._history.popleft()
+
+    # Scripts
+
+    def _eval(self, text: str, count: int, words: Sequence[bytes]) -> Reply:
+        keys, arguments = _LUA.table_from(words[:count]), _LUA.table_from(words[count:])
+        return _from_lua(_function(self.substitutes.get(text, text))(keys, arguments, self._api, self._cjson))
+
+    def _call(self, *command: Word) -> Reply:
+        return _to_lua(self._command([_encoded(word) for word in command]))
+
+    def _command(self, words: list[bytes]) -> Reply:
+        name = words[0].decode().lower()
+        method: Callable[..., Reply] | None = getattr(self, f"do_{name}", None)
+        if method is None:
+            raise ResponseError(f"the model's Redis does not know {name.upper()}: teach it in model_redis.py")
+        return method(*words[1:])
+
+    def do_evalsha(self, digest: bytes, count: bytes, *words: bytes) -> Reply:
+        if digest not in self._texts:
+            raise NoScriptError("No matching script. Please use EVAL.")
+        return self._eval(self._texts[digest], int(count), words)
+
+    def do_eval(self, script: bytes, count: bytes, *words: bytes) -> Reply:
+        digest = hashlib.sha1(script, usedforsecurity=False).hexdigest().encode()
+        self._texts[digest] = script.decode()
+        return self._eval(self._texts[digest], int(count), words)
+
+    # Keys and strings
+
+    def do_ping(self) -> Reply:
+        return b"PONG"
+
+    def do_del(self, *keys: bytes) -> Reply:
+        state, found = self.state, 0
+        for key in keys:
+            self._changed.add(key)
+            tables: list[dict[bytes, Any]] = [state.strings, state.hashes, state.zsets, state.streams]
+            found += any([table.pop(key, None) is not None for table in tables])
+        return found
+
+    def do_get(self, key: bytes) -> Reply:
+        value, expires = self.state.strings.get(key, (None, 0.0))
+        return value if expires > self._clock() else None
+
+    def do_set(self, key: bytes, value: bytes, px: bytes, life_ms: bytes) -> Reply:
+        if px != b"PX":
+            raise ResponseError("syntax error")
+        self._changed.add(key)
+        self.state.strings[key] = (value, self._clock() + int(life_ms) / 1000)
+        return b"OK"
+
+    # Hashes
+
+    def do_hget(self, key: bytes, field: bytes) -> Reply:
+        return self.state.hashes.get(key, {}).get(field)
+
+    def do_hmget(self, key: bytes, *fields: bytes) -> Reply:
+        found = self.state.hashes.get(key, {})
+        return [found.get(field) for field in fields]
+
+    def do_hset(self, key: bytes, *pairs: bytes) -> Reply:
+        table = self._own(self.state.hashes, key)
+        before = len(table)
+        table.update(zip(pairs[::2], pairs[1::2], strict=True))
+        return len(table) - before
+
+    # Sorted sets
+
+    def do_zadd(self, key: bytes, score: bytes, member: bytes) -> Reply:
+        table = self._own(self.state.zsets, key)
+        before = len(table)
+        table[member] = float(score)
+        return len(table) - before
+
+    def do_zincrby(self, key: bytes, by: bytes, member: bytes) -> Reply:
+        table = self._own(self.state.zsets, key)
+        table[member] = table.get(member, 0.0) + float(by)
+        return _encoded(table[member])
+
+    def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+        if (start, stop) != (b"0", b"-1"):
+            raise ResponseError("the model's Redis reads whole sorted sets only")
+        table = self.state.zsets.get(key, {})
+        return sorted(table, key=lambda member: (table[member], member))
+
+    def do_zremrangebyscore(self, key: bytes, low: bytes, high: bytes) -> Reply:
+        if low != b"-inf" or not high.startswith(b"("):
+            raise ResponseError("the model's Redis removes everything below an exclusive bound only")
+        gone = [member for member, score in self.state.zsets.get(key, {}).items() if score < float(high[1:])]
+        for member in gone:
+            del self._own(self.state.zsets, key)[member]
+        return len(gone)
+
+    # Streams
+
+    def do_xadd(self, key: bytes, entry_id: bytes, *pairs: bytes) -> Reply:
+        number = _number(entry_id)
+        last = self.state.streams.get(key, Entries()).last
+        if number <= last:
+            raise ResponseError("The ID specified in XADD is equal or smaller than the target stream top item")
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        old = self.state.streams.get(key, Entries()).fields
+        self._changed.add(key)
+        self.state.streams[key] = Entries({**old, number: fields}, number)
+        return entry_id
+
+    def do_xrange(self, key: bytes, start: bytes, stop: bytes, count: bytes, limit: bytes) -> Reply:
+        if (stop, count) != (b"+", b"COUNT"):
+            raise ResponseError("syntax error")
+        stream = self.state.streams.get(key, Entries())
+        first = -1 if start == b"-" else _number(start)
+        found = [number for number in stream.fields if number >= first][: int(limit)]
+        return [(b"%d-0" % number, stream.fields[number]) for number in found]
+
+    def do_xtrim(self, key: bytes, minid: bytes, bound: bytes) -> Reply:
+        if minid != b"MINID":
+            raise ResponseError("syntax error")
+        stream = self.state.streams.get(key)
+        if stream is None:
+            return 0
+        kept = {number: fields for number, fields in stream.fields.items() if number >= _number(bound)}
+        gone = len(stream.fields) - len(kept)
+        if gone:
+            self._changed.add(key)
+            self.state.streams[key] = Entries(kept, stream.last)
+        return gone
+
+    # Pub/Sub
+
+    def do_publish(self, channel: bytes, data: bytes) -> Reply:
+        return self._publish(channel, data)
+
+    def _own(self, tables: dict[bytes, dict[bytes, Any]], key: bytes) -> dict[bytes, Any]:
+        """Give out a value to be changed: a copy of it, once for each command."""
+        if key not in self._changed:
+            self._changed.add(key)
+            tables[key] = dict(tables.get(key, {}))
+        return tables.setdefault(key, {})
+
+
+def without(text: str, guard: int) -> str:
+    """Take a script's guard (a line that ends in `-- guard`, counted from 0) out of it."""
+    lines = text.splitlines(keepends=True)
+    places = [place for place, line in enumerate(lines) if line.rstrip().endswith("-- guard")]
+    del lines[places[guard]]
+    return "".join(lines)
+
+
+def _function(text: str) -> Any:
+    if text not in _compiled:
+        _compiled[text] = _LUA.eval(b"function(KEYS, ARGV, redis, cjson)\n" + text.encode() + b"\nend")
+    return _compiled[text]
+
+
+def _number(entry_id: bytes) -> int:
+    found = re.fullmatch(rb"(\d+)-0", entry_id)
+    if found is None:
+        raise ResponseError("Invalid stream ID specified as stream command argument")
+    return int(found[1])
+
+
+def _encoded(word: Word) -> bytes:
+    """Make a word of a command bytes: numbers as Redis does for both its clients and Lua."""
+    match word:
+        case bytes():
+            return word
+        case str():
+            return word.encode()
+        case int():
+            return b"%d" % word
+        case _:
+            return b"%.17g" % word
+
+
+def _to_lua(reply: Reply) -> Any:
+    """Make a reply what redis.call gives to a script: no value is false, and streams' fields are lists."""
+    match reply:
+        case None:
+            return False
+        case list() | tuple():
+            return _LUA.table_from([_to_lua(item) for item in reply])
+        case dict():
+            return _LUA.table_from([item for pair in reply.items() for item in pair])
+        case _:
+            return reply
+
+
+def _from_lua(value: Any) -> Reply:
+    """Make what a script returns a reply: a list ends at its first nil, and numbers lose their fractions."""
+    if lua51.lua_type(value) == "table":
+        return [_from_lua(value[place]) for place in range(1, len(value) + 1)]
+    if value is False or value is None:
+        return None
+    if isinstance(value, float):
+        return math.trunc(value)
+    return value
+
+
+def _cjson_decode(text: bytes) -> Any:
+    """Decode lists and objects without further ones in them."""
+    match msgspec.json.decode(text):
+        case dict() as pairs:
+            return _LUA.table_from({key.encode(): value for key, value in pairs.items()})
+        case list() as items:
+            return _LUA.table_from([item.encode() if isinstance(item, str) else item for item in items])
+        case _:
+            raise ResponseError("the model's cjson decodes lists and objects only")
+
+
+def _cjson_encode(table: Any) -> bytes:
+    """Encode a list of strings."""
+    return msgspec.json.encode([item.decode() for item in table.values()])
