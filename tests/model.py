@@ -92,17 +92,18 @@ def plan(seed: int) -> Plan:
     def some(usual: float, *levels: float) -> float:
         return usual * rng.choice(levels or (0, 0, 1, 1, 3))
 
-    weather = Weather(
-        slow=some(4),
-        lost=some(4),
-        unanswered=some(5),
-        wandering=some(8),
-        stalled=some(1),
-        missed=some(5),
-        repeated=some(5),
-        overtaken=some(5),
-    )
+    weather = {
+        "slow": some(4),
+        "lost": some(4),
+        "unanswered": some(5),
+        "wandering": some(12, 0, 1, 1, 3),
+        "stalled": some(1),
+        "missed": some(5),
+        "repeated": some(5),
+        "overtaken": some(5),
+    }
     trouble = {
+        "power cut": some(1),
         "crash": some(3),
         "stop": some(1),
         "pause": some(2),
@@ -133,7 +134,7 @@ def plan(seed: int) -> Plan:
         block=rng.choice((1, 3, 10)),
         weather=weather,
         trouble=trouble,
-        coupling={"relapse": rng.choice((0, 0.1, 0.5)), "chase": rng.choice((0, 0.1, 0.4))},
+        coupling={"relapse": rng.choice((0, 0.1, 0.5)), "chase": rng.choice((0, 0.3, 1))},
         bounds=bounds,
     )
 
@@ -378,7 +379,7 @@ class World:
             if reply[4]:
                 raise Broken(f"begin found {reply[4]} batches missing from the journal")
         self.check(state)
-        self.network.stir()
+        self.network.stir(0.1 if verb in ("append", "begin") else 0.02)
 
     def _entry(self, state: State, arguments: Sequence[Any]) -> Entry:
         """Work out what the boards must be after this batch, from upstream's posts alone."""
@@ -438,7 +439,7 @@ class World:
         self._storming = False
         while self._troubles:
             await asyncio.wait(self._troubles)
-        self.network.weather = Weather()
+        self.network.change({})
         self.happened("calm weather from here on")
         lasting = [reading for reading in self.readings if reading.is_open]
         await self._drained()
@@ -450,7 +451,7 @@ class World:
 
     def wanders(self, command: Command) -> None:
         """Let something happen, perhaps, before a late command comes."""
-        self._perhaps("chase", self._rng.choice(("rollback", "rollback", "crash")), self._rng.uniform(0.005, 0.3))
+        self._perhaps("chase", self._rng.choice(("rollback", "power cut", "crash")), self._rng.uniform(0.005, 0.2))
 
     def _perhaps(self, why: str, kind: str, delay_s: float) -> None:
         """Let one trouble bring another, as likely as the plan says, while the storm lasts."""
@@ -473,16 +474,18 @@ class World:
         rng, network = self._rng, self.network
         await asyncio.sleep(delay_s)
         self.count(kind)
+        if kind in ("rollback", "power cut"):
+            # Most changes come in bursts, so a moment between two of them says more than any moment.
+            loss_s = rng.choice([*network.redis.changed_ago(), rng.uniform(0, 2)]) + 0.0001
+            network.restart(loss_s, rng.choice((0.02, rng.random())))
         match kind:
-            case "rollback":
-                network.restart(rng.choice((0.1, 0.5, 2.0)) * rng.random(), rng.choice((0.02, rng.random())))
             case "outage":
                 network.restart(0, rng.uniform(0.5, 5))
             case "wipe":
                 network.wipe()
             case "drop":
                 network.drop_one()
-            case "crash" | "stop" | "pause" | "cut":
+            case "power cut" | "crash" | "stop" | "pause" | "cut":
                 daemon = rng.choice(self._daemons)
                 if not daemon.busy:
                     daemon.busy = True
@@ -492,7 +495,7 @@ class World:
     async def _trouble_for(self, daemon: Daemon, kind: str) -> None:
         rng = self._rng
         match kind:
-            case "crash":
+            case "power cut" | "crash":
                 await daemon.kill()
                 await asyncio.sleep(rng.choice((0, rng.uniform(0, 4))))
                 daemon.start()

@@ -7,9 +7,10 @@ comes, and what has to hold (model.py).
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, Protocol, cast
+from itertools import accumulate
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import msgspec
 from redis import exceptions as redis_errors
@@ -22,27 +23,34 @@ from tweetboard.store import Store
 OUTSIDE = Context()
 """The context of steps that belong to no process: what is on the wire or inside Redis."""
 
-Channel = bytes
 Heard = list[Any] | Exception
 
 
-class Weather(msgspec.Struct):
-    """How likely each fate is in this run, as weights; `fine` is all the rest.
+Weather: TypeAlias = dict[str, float]
+"""How likely each fate is in this run, as weights; all that is missing is 0, but "fine" is always 100.
 
-    For commands: `slow` arrives late, `lost` never arrives, `unanswered` is carried out and the answer lost, `wandering`
-    fails now and is carried out later, `stalled` arrives about when its sender gives up; the last two befall scripts
-    only, and late commands like to come when something happens. For messages: `missed`, `repeated`, `overtaken`.
-    """
+For commands: "slow" arrives late, "lost" never arrives, "unanswered" is carried out and the answer lost, "wandering"
+fails now and is carried out later, "stalled" arrives about when its sender gives up; the last two befall scripts only,
+and late commands like to come when something happens. For messages: "missed", "repeated", "overtaken".
+"""
 
-    fine: float = 100.0
-    slow: float = 0.0
-    lost: float = 0.0
-    unanswered: float = 0.0
-    wandering: float = 0.0
-    stalled: float = 0.0
-    missed: float = 0.0
-    repeated: float = 0.0
-    overtaken: float = 0.0
+FINE: Final = 100.0
+READS: Final = ("slow", "lost", "unanswered")
+SCRIPTS: Final = (*READS, "wandering", "stalled")
+MESSAGES: Final = ("missed", "repeated", "overtaken")
+
+
+class Dice:
+    """Draws one of some fates, or "fine", by the weights of the weather."""
+
+    def __init__(self, rng: random.Random, weather: Weather, fates: Sequence[str]) -> None:
+        self._rng = rng
+        self._fates = ("fine", *fates)
+        self._bounds = [*accumulate([FINE, *(weather.get(fate, 0.0) for fate in fates)])]
+
+    def roll(self) -> str:
+        """Draw a fate."""
+        return self._rng.choices(self._fates, cum_weights=self._bounds)[0]
 
 
 class Command(msgspec.Struct, eq=False):
@@ -54,6 +62,14 @@ class Command(msgspec.Struct, eq=False):
     fate: str
     epoch: int
     wanders: bool = False
+
+    @property
+    def batch(self) -> tuple[str, int] | None:
+        """What an append or apply is about: who sends it, and the first batch in it."""
+        if self.words[0] not in ("EVAL", "EVALSHA"):
+            return None
+        verb, *arguments = self.words[3 + int(self.words[2]) :]
+        return (str(arguments[1]), int(arguments[2])) if verb in ("append", "apply") else None
 
 
 class Watcher(Protocol):
@@ -74,18 +90,24 @@ class Network:
 
     def __init__(self, loop: VirtualLoop, rng: random.Random, weather: Weather, watcher: Watcher) -> None:
         self.redis = Redis(loop.time, self._publish)
-        self.weather = weather
         self.counts = Counter[str]()
         self.restarted_at = 0.0
         self._loop = loop
         self._rng = rng
         self._watcher = watcher
+        self.change(weather)
         self._down = False
         self._unreachable = 0  # processes
         self._epoch = 0  # of connections: a restart cuts them all
         self._waiting: dict[Command, None] = {}  # for an answer
         self._wandering: dict[Command, None] = {}  # given up by its sender, perhaps, and not yet carried out
         self._ears: dict[Ear, None] = {}
+
+    def change(self, weather: Weather) -> None:
+        """Let the weather change."""
+        self._reads, self._scripts, self._messages = (
+            Dice(self._rng, weather, fates) for fates in (READS, SCRIPTS, MESSAGES)
+        )
 
     @property
     def settled(self) -> bool:
@@ -109,7 +131,7 @@ class Network:
     def send(self, process: Process, words: tuple[Word, ...]) -> asyncio.Future[Reply]:
         """Put a command on its way; the future is where the answer will come, or not."""
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        command = Command(process, words, answer, self._fate(words[0]), self._epoch)
+        command = Command(process, words, answer, self._fate(words), self._epoch)
         if self._down or process.unreachable or process.dead:
             if self._rng.random() < 0.7 or process.dead:
                 self.at(self.latency(), self._fail, command, "connection refused")
@@ -134,31 +156,39 @@ class Network:
         self.at(delay_s, self._come_late, command)
 
     def _come_late(self, command: Command) -> None:
-        if command in self._wandering:
+        if self._down:
+            self.at(self._rng.uniform(0.02, 0.1), self._come_late, command)  # as if a proxy held it
+        elif command in self._wandering:
             del self._wandering[command]
             self._arrive(command)
 
-    def stir(self) -> None:
-        """Let late commands come right after something has happened, where they do most harm."""
+    def stir(self, chance: float) -> None:
+        """Let late commands come right after something has happened."""
         for command in self._wandering:
-            if command.fate == "wandering" and self._rng.random() < 0.1:
+            if command.fate == "wandering" and self._rng.random() < chance:
                 self.at(self._rng.uniform(0, 0.02), self._come_late, command)
 
-    def _fate(self, verb: Word) -> str:
-        if verb == "PING":
+    def _overtaken(self, command: Command) -> None:
+        """Let late commands about the same batch come just before this one, rather those of another session."""
+        for rival in [*self._wandering]:
+            if command.batch is None or rival.batch is None or rival.fate != "wandering":
+                continue
+            chance = 0.1 if rival.batch[0] == command.batch[0] else 0.7
+            if rival.batch[1] == command.batch[1] and self._rng.random() < chance:
+                self._come_late(rival)
+
+    def _fate(self, words: tuple[Word, ...]) -> str:
+        if words[0] == "PING":
             return "fine"
-        weather = self.weather
-        weights = [weather.fine, weather.slow, weather.lost, weather.unanswered, 0.0, 0.0]
-        if verb in ("EVAL", "EVALSHA"):
-            weights[4:] = weather.wandering, weather.stalled
-        fate: str = self._rng.choices(("fine", "slow", "lost", "unanswered", "wandering", "stalled"), weights)[0]
-        return fate
+        return (self._scripts if words[0] in ("EVAL", "EVALSHA") else self._reads).roll()
 
     def _arrive(self, command: Command) -> None:
         """Carry a command out, if Redis is there and the connection still the same; a wandering one needs none."""
         if self._down or not (command.wanders or (command.epoch == self._epoch and not command.process.unreachable)):
             self._fail(command, "connection lost")
             return
+        if not command.wanders:
+            self._overtaken(command)
         reply: Reply
         try:
             reply = self.redis.execute(*command.words)
@@ -223,10 +253,8 @@ class Network:
 
     def _publish(self, channel: bytes, data: bytes) -> int:
         ears = [ear for ear in self._ears if ear.channel == channel]
-        weather = self.weather
         for ear in ears:
-            fates = ("fine", "missed", "repeated", "overtaken")
-            fate = self._rng.choices(fates, [getattr(weather, name) for name in fates])[0]
+            fate = self._messages.roll()
             self.counts[f"message {fate}"] += 1
             message = [b"message", channel, data]
             match fate:
@@ -262,6 +290,8 @@ class Network:
         self.restarted_at = self._loop.time() + down_s
         before = self.redis.state
         self.redis.restart(loss_s)
+        if self._rng.random() < 0.3:
+            self.redis.forget_scripts()
         self.counts["rollback"] += self.redis.state != before
         self.counts["rollback past a begin"] += owner(self.redis.state) != owner(before)
         for command in [*self._waiting]:

@@ -9,6 +9,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,8 +19,8 @@ from redis.exceptions import NoScriptError, ResponseError
 Word: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
 
-HISTORY_S = 3.0
-"""How far back a restart may take it: more than `appendfsync everysec` can lose."""
+HISTORY_S = 2.0
+"""How far back a restart may take it: what `appendfsync everysec` can lose."""
 
 _LUA = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
 _compiled: dict[str, Any] = {}
@@ -74,15 +75,23 @@ class Redis:
     # What happens to a server
 
     def restart(self, loss_s: float) -> None:
-        """Come back as it was `loss_s` seconds ago, scripts forgotten; what was lost then can never come back."""
+        """Come back as it was `loss_s` seconds ago; what was lost then can never come back."""
         until = self._clock() - loss_s
         while len(self._history) > 1 and self._history[-1][0] > until:
             self._history.pop()
         if self._history:
             self.state = self._history[-1][1].copy()
         self._history.clear()
-        self._texts.clear()
         self._remember()
+
+    def changed_ago(self) -> list[float]:
+        """Say how many seconds ago each change was that may still be lost; leases do not count."""
+        now = self._clock()
+        return [now - time for (_, before), (time, after) in pairwise(self._history) if before.hashes != after.hashes]
+
+    def forget_scripts(self) -> None:
+        """Lose the scripts, as a server does that starts anew and a replica that takes over need not."""
+        self._texts.clear()
 
     def wipe(self) -> None:
         """Lose everything."""

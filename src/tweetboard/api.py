@@ -4,6 +4,7 @@ What lives here: routes, parameters, problems. What must not: how a board is kep
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tweetboard.errors import StoreError, StoreUnavailable
 from tweetboard.scoreboard import Row, Scoreboard
@@ -28,6 +30,8 @@ MAX_READS: Final = 8
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
 
 
 class BoardAnswer(msgspec.Struct, frozen=True):
@@ -128,6 +132,9 @@ class Api:
             response = _problem(Problem(error.reason, error.status, detail))
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow
+        except Exception:
+            log.exception("GET %s failed", route)
+            response = _problem(Problem("Internal Server Error", 500))
         response.headers["X-Content-Type-Options"] = "nosniff"
         self._requests[route, str(response.status)] += 1
         return response
@@ -137,7 +144,10 @@ class Api:
 
         An address cannot be made to lead anywhere else, so every one of them may pass.
         """
-        host = (request.url.host or "").lower()
+        try:
+            host = (request.url.host or "").lower()
+        except ValueError as error:
+            raise ProblemFound(400, "what the request has for a host is none") from error
         if host not in self._hosts and not _is_address(host):
             raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
 
@@ -162,6 +172,9 @@ class Api:
         unknown = sorted(request.query.keys() - {"limit", "offset", "window"})
         if unknown:
             raise ProblemFound(400, f"unknown parameter {unknown[0]!r}: there are limit, offset and window")
+        for name in request.query:
+            if len(request.query.getall(name)) > 1:
+                raise ProblemFound(400, f"{name} stands there more than once")
         limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
         offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
         window = request.query.get("window", "all")
@@ -176,7 +189,15 @@ class Api:
 @asynccontextmanager
 async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve an application; yields its address as a URL. Raises `OSError` where the port cannot be had."""
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
+    server_log = logging.getLogger(f"{__name__}.server")
+    server_log.addFilter(_is_no_malformed_request)
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        logger=server_log,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        handle_signals=False,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -197,6 +218,11 @@ def _problem(problem: Problem) -> web.Response:
     return _json(problem, status=problem.status, content_type="application/problem+json")
 
 
+def _is_no_malformed_request(record: logging.LogRecord) -> bool:
+    """Keep tracebacks out of the log that anybody could fill it with; aiohttp has answered such a request with 400."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
@@ -207,10 +233,9 @@ def _is_address(host: str) -> bool:
 
 def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:
     """Read a whole number from the query; raises `ProblemFound` for anything else, or one out of bounds."""
-    texts = request.query.getall(name, [str(default)])
-    text = texts[-1]
-    if len(texts) > 1 or not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise ProblemFound(400, f"{name} must be one whole number from {lowest} to {highest}")
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ProblemFound(400, f"{name} must be a whole number from {lowest} to {highest}")
     value = int(text)
     if not lowest <= value <= highest:
         raise ProblemFound(400, f"{name} must be from {lowest} to {highest}, not {value}")

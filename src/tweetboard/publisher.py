@@ -228,15 +228,13 @@ class Publisher:
         self._report(begun)
         if (begun.predecessor, begun.seq) != (session.predecessor, session.began_after):
             raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
-        session.token = begun.token
+        session.token, session.broken = begun.token, ""
         return begun.seq
 
     async def _keep_lease(self, session: Session) -> None:
         """Renew the lease, and look whether Redis went back while nothing was flowing."""
         while True:
             await asyncio.sleep(RENEW_S)
-            if session.broken:
-                raise SessionEnded(session.broken)
             known = session.seq
             try:
                 if not await self._lease.hold():
@@ -248,6 +246,8 @@ class Publisher:
             else:
                 if owner != session.token or seq < known:
                     self._doubt()
+                elif session.broken:
+                    raise SessionEnded(session.broken)
 
     def _doubt(self) -> None:
         self._doubtful = True

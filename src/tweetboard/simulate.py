@@ -327,7 +327,7 @@ async def demo_server(
     failure: Exception | None = None
     try:
         url = await _listen(runner, host, port)
-        logger.info("the demo stream of seed %d is at %s", seed, url)
+        logger.debug("the demo stream of seed %d is at %s", seed, url)
         async with asyncio.TaskGroup() as group:
             posting = group.create_task(broadcast.run(), name="demo posts")
             try:

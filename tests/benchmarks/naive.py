@@ -28,7 +28,7 @@ def publish(stream_url: str, client: redis.Redis) -> None:
 
 def count(channel: str, client: redis.Redis) -> None:
     """Add one to a name's score for every message."""
-    pubsub = client.pubsub()
+    pubsub = client.pubsub()  # type: ignore[no-untyped-call]
     pubsub.subscribe(channel)
     for message in pubsub.listen():
         if message["type"] == "subscribe":

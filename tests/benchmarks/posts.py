@@ -19,7 +19,7 @@ TAGS_A_POST: Final = {0: 62, 1: 22, 2: 10, 3: 6}
 """How many hashtags so many posts of a hundred have: 0.6 on average."""
 
 POSTS_A_SECOND: Final = 5_000
-"""By their own times, so that a batch holds several seconds of them."""
+"""By the posts' own times, so that a batch holds several seconds of them."""
 
 BEGIN_S: Final = 1_760_000_000
 FIRST_ID: Final = 1_976_200_000_000_000_000
@@ -86,7 +86,7 @@ def write_posts(path: Path, population: Population, count: int, seed: int = 2025
 
 def render(number: int, author: str, tags: tuple[str, ...], *, kind: int) -> bytes:
     """Write one post as X sends it: of 20 kinds, 2 are retweets, 3 are answers and 5 are annotated."""
-    post_id, author_id = FIRST_ID + number * 4194304 // POSTS_A_SECOND, 100_000_000 + hash_of(author)
+    post_id, author_id = FIRST_ID + number * 4194304 // POSTS_A_SECOND, 100_000_000 + _number_of(author)
     created = datetime.fromtimestamp(BEGIN_S + number // POSTS_A_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     text = SENTENCES[number % len(SENTENCES)] + "".join(f" #{tag}" for tag in tags)
     entities = _entities(text, tags)
@@ -110,11 +110,6 @@ def render(number: int, author: str, tags: tuple[str, ...], *, kind: int) -> byt
     ).encode()
 
 
-def hash_of(name: str) -> int:
-    """Give a name a number that does not change from run to run."""
-    return sum(map(ord, name)) * 7919 + len(name)
-
-
 def _entities(text: str, tags: tuple[str, ...]) -> str:
     found, at = [], 0
     for tag in tags:
@@ -131,10 +126,15 @@ def _user(user_id: int, name: str) -> str:
     )
 
 
+def _number_of(name: str) -> int:
+    """Make an account's number from its name, the same in every run."""
+    return sum(map(ord, name)) * 7919 + len(name)
+
+
 def _drawn(population: Population, count: int, rng: random.Random) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Draw each post's author and hashtags; a hashtag is always spelled the same, one in ten in Japanese."""
     tag_weights = list(itertools.accumulate(rank**-TAG_EXPONENT for rank in range(1, TAGS + 1)))
-    numbers = rng.choices(range(4), TAGS_A_POST.values(), k=count - 1)
+    numbers = rng.choices(range(4), list(TAGS_A_POST.values()), k=count - 1)
     tags = iter(rng.choices(range(TAGS), cum_weights=tag_weights, k=sum(numbers)))
     if population.exponent:
         weights = itertools.accumulate(rank**-population.exponent for rank in range(1, population.authors + 1))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import redis
 
@@ -51,9 +51,10 @@ class Child:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
-    def resident_mb(self) -> float:
+    def resident_mb(self, *, peak: bool = False) -> float:
+        """Read how much memory it has resident, or the most it ever had."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return int(status.partition("VmHWM:" if peak else "VmRSS:")[2].split()[0]) / 1024
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -63,7 +64,7 @@ class Child:
 def started(name: str, *command: str, log: Path, says: bool = True) -> Iterator[Child]:
     """Run a command; what it writes on standard error goes to `log`, and with it all that it says where not `says`."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("TWEETBOARD_")}
-    environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *sys.path])
+    environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])
     with log.open("ab") as output, ExitStack() as stack:
         process = stack.enter_context(
             subprocess.Popen(
@@ -127,9 +128,8 @@ class Server:
         found = []
         expected = {"usernames": posts.usernames, "hashtags": posts.hashtags}
         for name, key in BOARDS.items():
-            board = Counter(
-                {member.decode(): int(score) for member, score in self.client.zrange(key, 0, -1, withscores=True)}
-            )
+            rows = cast("list[tuple[bytes, float]]", self.client.zrange(key, 0, -1, withscores=True))
+            board = Counter({member.decode(): int(score) for member, score in rows})
             wanted = Counter({member: score * times for member, score in expected[name].items()})
             if board != wanted:
                 wrong = sorted(member for member in board.keys() | wanted.keys() if board[member] != wanted[member])

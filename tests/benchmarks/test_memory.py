@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.posts import ZIPF, write_posts
-from benchmarks.processes import Child, daemon, sent_at, upstream, valkey
+from benchmarks.processes import daemon, sent_at, upstream, valkey
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -24,11 +24,12 @@ PASSES: Final = 5
 """So often the same posts: 1,000,000 in all; and as often again while Redis stands still, more than may be held."""
 
 LIMIT_MB: Final = 150.0
-GROWTH_MB: Final = 15.0
-"""Between the first 200,000 posts and 1,000,000: a leak of 20 bytes a post would pass it."""
+GROWTH_MB: Final = 25.0
+"""Between the first 200,000 posts and 1,000,000. What the last seconds brought is remembered in case Redis goes back; a
+leak of 32 bytes a post would pass it."""
 
 STILL_S: Final = 5.0
-"""No byte read for so long, longer than a command may take, and the stream counts as stopped."""
+"""So long without a byte read, longer than a command to Redis may take, and the stream counts as stopped."""
 
 STILL_TIMEOUT_S: Final = 60.0
 
@@ -51,11 +52,13 @@ def test_memory(tmp_path: Path) -> None:
             seen[f"after {done * POSTS:,} posts"] = child.resident_mb()
         server.child.signal(SIGSTOP)
         source.tell(str(PASSES))
-        received = wait_until_still(child, address, seen)
+        received = wait_until_still(address)
+        seen["stopped by backpressure"] = child.resident_mb()
         server.child.signal(SIGCONT)
         sent_at(source)
         server.wait_for_last(2 * PASSES)
         seen["after Redis went on"] = child.resident_mb()
+        seen["at most, at any time"] = child.resident_mb(peak=True)
         assert server.differences(posts, times=2 * PASSES) == []
     held = received / posts.mean_bytes - PASSES * POSTS
     show(seen, held)
@@ -65,8 +68,8 @@ def test_memory(tmp_path: Path) -> None:
     assert max(seen.values()) < LIMIT_MB
 
 
-def wait_until_still(child: Child, address: str, seen: dict[str, float]) -> float:
-    """Wait until the daemon reads no more, noting the most memory it held; returns the bytes read in all."""
+def wait_until_still(address: str) -> float:
+    """Wait until the daemon reads no more; returns the bytes read in all."""
     deadline = time.monotonic() + STILL_TIMEOUT_S
     received, since = 0.0, time.monotonic()
     while time.monotonic() < since + STILL_S:
@@ -74,15 +77,12 @@ def wait_until_still(child: Child, address: str, seen: dict[str, float]) -> floa
         now = metric(address, "tweetboard_stream_received_bytes_total")
         if now != received:
             received, since = now, time.monotonic()
-        most = max(seen.get("most while Redis stood still", 0), child.resident_mb())
-        seen["most while Redis stood still"] = most
         time.sleep(0.05)
-    seen["stopped by backpressure"] = child.resident_mb()
     return received
 
 
 def metric(address: str, name: str) -> float:
-    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as response:  # noqa: S310 - the daemon's own
         lines = response.read().decode().splitlines()
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 

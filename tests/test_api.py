@@ -1,0 +1,550 @@
+"""Every route and every way in which a request can go wrong, over real HTTP."""
+
+import asyncio
+import logging
+import re
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from conftest import wait_until
+from tweetboard import api as api_module
+from tweetboard.api import MAX_LIMIT, MAX_OFFSET, MAX_READS, Api, Part, listening
+from tweetboard.errors import StoreRefused
+from tweetboard.scoreboard import Page, Row, Scoreboard
+from tweetboard.store import Store, open_store
+
+PROBLEM = "application/problem+json"
+SCORES = {"alice": 9, "bob": 7, "chloë": 7, **{f"user {number:02}": 3 for number in range(20)}}
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, read."""
+
+    status: int
+    headers: Any
+    body: bytes
+    json: Any
+
+
+class Site:
+    """A listening Api and a client of it; what it was made from can be changed while it runs."""
+
+    def __init__(self, address: str, client: aiohttp.ClientSession) -> None:
+        self.address = address
+        self.port = URL(address).port
+        self.client = client
+        self.requests = Counter[tuple[str, str]]()
+        self.parts = {"redis": Part(ok=True, detail="answers"), "stream": Part(ok=True, detail="connected")}
+        self.metrics = b"# HELP tweetboard_posts_total Posts read.\n"
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Ask for a path as it stands, without anything being tidied up."""
+        async with self.client.request(method, URL(self.address + path, encoded=True), headers=headers) as response:
+            body = await response.read()
+            is_json = "json" in response.headers["Content-Type"] and body
+            return Answer(
+                response.status, response.headers, body, await response.json(content_type=None) if is_json else None
+            )
+
+    async def say(self, request: bytes) -> Answer:
+        """Send bytes that no client library would, and read until the connection ends."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request.replace(b"\n", b"\r\n") + b"Connection: close\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        return Answer(int(lines[0].split()[1]), headers, body, None)
+
+
+@asynccontextmanager
+async def serving(
+    boards: dict[str, Any], *, hosts: tuple[str, ...] = (), demo: bool = False, host: str = "127.0.0.1"
+) -> AsyncIterator[Site]:
+    """Serve boards on a free port."""
+    sites = list[Site]()
+    requests = Counter[tuple[str, str]]()
+    api = Api(
+        boards,
+        readiness=lambda: sites[0].parts,
+        metrics=lambda: sites[0].metrics,
+        requests=requests,
+        hosts=hosts,
+        demo=demo,
+    )
+    async with listening(api.application(), host, 0) as address, aiohttp.ClientSession() as client:
+        sites.append(Site(address, client))
+        sites[0].requests = requests
+        yield sites[0]
+
+
+@pytest.fixture
+async def site(fake_store: Store) -> AsyncIterator[Site]:
+    """Serve two boards, one of them with names on it."""
+    for name, score in SCORES.items():
+        await fake_store.execute("ZADD", "username_scoreboard", score, name)
+    boards = {
+        "usernames": Scoreboard(fake_store, "usernames", "username_scoreboard"),
+        "hashtags": Scoreboard(fake_store, "hashtags", "hashtags_scoreboard"),
+    }
+    async with serving(boards) as made:
+        yield made
+
+
+class Board:
+    """A board whose answer is made by a test."""
+
+    name = "usernames"
+
+    def __init__(self, top: Callable[[], Any]) -> None:
+        self._top = top
+
+    async def top(self, **_: int) -> Page:
+        page = self._top()
+        result: Page = await page if asyncio.iscoroutine(page) else page
+        return result
+
+
+def problem(answer: Answer, status: int, title: str) -> str:
+    """Show that an answer is a problem document, and return its detail."""
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert set(answer.json) <= {"title", "status", "detail"}, "type is about:blank, which need not be said"
+    assert (answer.json["title"], answer.json["status"]) == (title, status)
+    detail: str = answer.json.get("detail", "")
+    return detail
+
+
+# --- What there is ---
+
+
+async def test_a_board_is_its_top_ten_with_ranks_and_a_total(site: Site) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    answer = await site.get("/usernames")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert list(answer.json) == ["board", "window", "total", "as_of", "results"]
+    assert (answer.json["board"], answer.json["window"], answer.json["total"]) == ("usernames", "all", 23)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", answer.json["as_of"])
+    assert before <= datetime.fromisoformat(answer.json["as_of"]) <= datetime.now(UTC)
+    results = answer.json["results"]
+    assert len(results) == 10
+    assert results[:3] == [
+        {"rank": 1, "name": "alice", "display": "alice", "score": 9},
+        {"rank": 2, "name": "chloë", "display": "chloë", "score": 7},
+        {"rank": 2, "name": "bob", "display": "bob", "score": 7},
+    ]
+    assert [(row["rank"], row["name"]) for row in results[3:5]] == [(4, "user 19"), (4, "user 18")]
+    assert all(type(row["score"]) is int for row in results)
+
+
+async def test_a_board_without_names_is_empty_and_not_missing(site: Site) -> None:
+    answer = await site.get("/hashtags")
+    assert (answer.status, answer.json["total"], answer.json["results"]) == (200, 0, [])
+
+
+async def test_scores_are_integers_however_large() -> None:
+    page = Page(1, [Row(1, "alice", "alice", 2**53)])
+    async with serving({"usernames": Board(lambda: page)}) as site:
+        assert b'"score":9007199254740992}' in (await site.get("/usernames")).body
+
+
+async def test_names_are_json_whatever_is_in_them(fake_store: Store) -> None:
+    odd = '</script><img src=x onerror="alert(1)">\\\u2028 \x01'
+    await fake_store.execute("ZADD", "ub", 1, odd)
+    async with serving({"usernames": Scoreboard(fake_store, "usernames", "ub")}) as site:
+        assert (await site.get("/usernames")).json["results"][0]["name"] == odd
+
+
+@pytest.mark.parametrize("path", ["/", "/boards"])
+async def test_the_boards_are_listed_with_their_addresses(site: Site, path: str) -> None:
+    answer = await site.get(path)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json == {
+        "demo": False,
+        "boards": {
+            "usernames": {"url": f"{site.address}/usernames", "windows": ["all"]},
+            "hashtags": {"url": f"{site.address}/hashtags", "windows": ["all"]},
+        },
+    }
+
+
+async def test_a_demo_says_so() -> None:
+    async with serving({}, demo=True) as site:
+        assert (await site.get("/boards")).json == {"demo": True, "boards": {}}
+
+
+async def test_whoever_answers_is_alive(site: Site) -> None:
+    answer = await site.get("/healthz")
+    assert (answer.status, answer.headers["Content-Type"], answer.json) == (
+        200,
+        "application/json",
+        {"status": "alive"},
+    )
+
+
+async def test_ready_is_where_every_part_works(site: Site) -> None:
+    answer = await site.get("/readyz")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json == {
+        "status": "ready",
+        "parts": {"redis": {"ok": True, "detail": "answers"}, "stream": {"ok": True, "detail": "connected"}},
+    }
+    site.parts["stream"] = Part(ok=False, detail="refused")
+    answer = await site.get("/readyz")
+    assert (answer.status, answer.headers["Content-Type"]) == (503, "application/json")
+    assert (answer.json["status"], answer.json["parts"]["stream"]) == ("not ready", {"ok": False, "detail": "refused"})
+
+
+async def test_metrics_are_prometheus_text_read_anew_each_time(site: Site) -> None:
+    for text in (b"one 1\n", b"two 2\n"):
+        site.metrics = text
+        answer = await site.get("/metrics")
+        assert (answer.status, answer.body) == (200, text)
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/boards", "/healthz", "/readyz", "/metrics", "/usernames?limit=3", "/nowhere"])
+async def test_head_is_get_without_its_body(site: Site, path: str) -> None:
+    got, headed = await site.get(path), await site.get(path, "HEAD")
+    assert (headed.status, headed.body) == (got.status, b"")
+    for name in ("Content-Type", "X-Content-Type-Options"):
+        assert headed.headers[name] == got.headers[name]
+    assert abs(int(headed.headers["Content-Length"]) - len(got.body)) <= 1, "the method's name is in the 404's detail"
+
+
+# --- Parameters ---
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("limit=1", ["alice"]),
+        ("limit=2&offset=1", ["chloë", "bob"]),
+        ("offset=22", ["user 00"]),
+        ("limit=1000&offset=21", ["user 01", "user 00"]),
+        ("limit=0000000003&offset=0", ["alice", "chloë", "bob"]),
+        ("offset=23", []),
+        (f"offset={MAX_OFFSET}&limit={MAX_LIMIT}&window=all", []),
+        ("limit=1&", ["alice"]),
+        ("%6Cimit=%31", ["alice"]),
+    ],
+)
+async def test_a_page_is_asked_for_by_limit_and_offset(site: Site, query: str, expected: list[str]) -> None:
+    answer = await site.get(f"/usernames?{query}")
+    assert answer.status == 200
+    assert [row["name"] for row in answer.json["results"]] == expected
+    assert answer.json["total"] == 23
+
+
+@pytest.mark.parametrize("name", ["limit", "offset"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "-1", "%2B5", "+5", "1.0", "1e2", "0x10", "ten", "%00", "5%00", "5%0A", "%205", "5 ".replace(" ", "%20")],
+        *["%D9%A3", "%C2%B2", "%FF", "1_0", "9" * 13, "1" * 5000, "5;offset=2", "[]", "null"],
+    ],
+)
+async def test_what_is_no_whole_number_is_refused(site: Site, name: str, text: str) -> None:
+    detail = problem(await site.get(f"/usernames?{name}={text}"), 400, "Bad Request")
+    assert detail.startswith(f"{name} must be a whole number from ")
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("limit=0", "limit must be from 1 to 1000, not 0"),
+        ("limit=1001", "limit must be from 1 to 1000, not 1001"),
+        (f"offset={MAX_OFFSET + 1}", f"offset must be from 0 to {MAX_OFFSET}, not {MAX_OFFSET + 1}"),
+        ("limit=5&limit=5", "limit stands there more than once"),
+        ("offset=1&limit=5&offset=2", "offset stands there more than once"),
+        ("window=all&window=all", "window stands there more than once"),
+        ("window=5m", "window '5m' is not one of: all"),
+        ("window=", "window '' is not one of: all"),
+        ("window=ALL", "window 'ALL' is not one of: all"),
+        ("window=%00", "window '\\x00' is not one of: all"),
+        ("limits=5", "unknown parameter 'limits': there are limit, offset and window"),
+        ("Limit=5", "unknown parameter 'Limit': there are limit, offset and window"),
+        ("limit=5&z=1&a=2", "unknown parameter 'a': there are limit, offset and window"),
+        ("%00=1", "unknown parameter '\\x00': there are limit, offset and window"),
+        ("=", "unknown parameter '': there are limit, offset and window"),
+        ("limit%5B%5D=5", "unknown parameter 'limit[]': there are limit, offset and window"),
+    ],
+)
+async def test_parameters_that_are_out_of_bounds_repeated_or_unknown_are_refused(
+    site: Site, query: str, complaint: str
+) -> None:
+    assert problem(await site.get(f"/usernames?{query}"), 400, "Bad Request") == complaint
+
+
+async def test_a_refused_request_does_not_reach_redis(fake_store: Store, site: Site) -> None:
+    before = fake_store.round_trips
+    await site.get("/usernames?limit=0")
+    await site.get("/usernames", Host="evil.example")
+    await site.get("/nowhere")
+    await site.get("/usernames", "POST")
+    assert fake_store.round_trips == before
+
+
+# --- What there is not ---
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["/nowhere", "/usernames/", "/usernames/alice", "/Usernames", "/usernames%00", "/%00", "/usernames%2F", "//"],
+        *[
+            "/usernames%0A",
+            "/../etc/passwd",
+            "/%2E%2E/%2E%2E/etc/passwd",
+            "/%FF",
+            "/%ED%A0%80",
+            "/%C3%A9",
+            "/" + "x" * 8000,
+        ],
+        "//evil.example/usernames",
+    ],
+)
+async def test_every_other_path_is_not_found_and_counted_without_its_name(site: Site, path: str) -> None:
+    problem(await site.get(path), 404, "Not Found")
+    assert dict(site.requests) == {("unknown", "404"): 1}
+
+
+async def test_a_path_that_is_not_found_is_repeated_as_json_only(site: Site) -> None:
+    answer = await site.get("/%3Cscript%3E%22%00")
+    assert problem(answer, 404, "Not Found") == 'GET /<script>"\x00'
+
+
+@pytest.mark.parametrize("path", ["/", "/boards", "/healthz", "/readyz", "/metrics", "/usernames"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_boards_are_only_read(site: Site, path: str, method: str) -> None:
+    answer = await site.get(path, method)
+    assert problem(answer, 405, "Method Not Allowed") == f"{method} {path}"
+    assert answer.headers["Allow"] == "GET,HEAD"
+
+
+# --- Hosts ---
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8080", "127.0.0.1", "10.1.2.3:80", "[::1]:8080", "board.example", "Board.Example:1"],
+)
+async def test_our_own_names_and_every_address_are_answered(host: str) -> None:
+    async with serving({}, hosts=("Board.example",)) as site:
+        assert (await site.get("/healthz", Host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "board.example.", "localhost.", "127.1", "a b"]
+)
+async def test_a_name_that_is_not_ours_is_refused_and_says_the_way_out(host: str) -> None:
+    async with serving({}, hosts=("board.example",)) as site:
+        detail = problem(await site.get("/usernames", Host=host), 421, "Misdirected Request")
+        assert detail == f"this is not {host!r}; if it should be, add it to http.allowed_hosts"
+        assert dict(site.requests) == {("unknown", "421"): 1}
+
+
+@pytest.mark.parametrize("host", [b"localhost:99999999", b"localhost:x", b"\xff", b"xn--\xc3\xbc.example"])
+async def test_a_host_that_is_none_is_a_bad_request_and_no_line_in_the_log(
+    site: Site, host: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await site.say(b"GET /usernames HTTP/1.1\nHost: " + host + b"\n")
+    assert (answer.status, answer.headers["Content-Type"]) == (400, PROBLEM)
+    assert dict(site.requests) == {("/usernames", "400"): 1}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"nonsense",
+        b"BREW / HTTP/1.1",
+        b"GET /\xff HTTP/1.1",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1",
+        b"GET / HTTP/1.1\nA: 1\nHost: x\nHost: y",
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+async def test_what_is_no_request_is_answered_and_no_line_in_the_log(
+    site: Site, request_line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await site.say(request_line + b"\n")).status == 400
+    assert (await site.get("/healthz")).status == 200
+    assert caplog.messages == []
+
+
+# --- Redis in trouble ---
+
+
+async def test_without_redis_the_boards_are_unavailable_and_the_rest_is_there(free_port: int) -> None:
+    async with open_store(f"redis://me:hunter2@127.0.0.1:{free_port}", connections=2) as store:
+        async with serving({"usernames": Scoreboard(store, "usernames", "ub")}) as site:
+            answer = await site.get("/usernames")
+            detail = problem(answer, 503, "Service Unavailable")
+            assert detail.startswith(f"Redis at 127.0.0.1:{free_port} is unavailable: ")
+            assert b"hunter2" not in answer.body
+            assert answer.headers["Retry-After"] == "1"
+            for path in ("/", "/boards", "/healthz", "/readyz", "/metrics"):
+                assert (await site.get(path)).status == 200
+            assert site.requests["/usernames", "503"] == 1
+
+
+async def test_a_board_is_there_again_with_redis(valkey_url: str, store: Store, free_port: int) -> None:
+    await store.execute("ZADD", "ub", 1, "alice")
+    async with AsyncExitStack() as stack:
+        away = await stack.enter_async_context(open_store(f"redis://127.0.0.1:{free_port}", connections=1))
+        back = await stack.enter_async_context(open_store(valkey_url, connections=1))
+        boards = {"usernames": Scoreboard(away, "usernames", "ub")}
+        site = await stack.enter_async_context(serving(boards))
+        assert (await site.get("/usernames")).status == 503
+        boards["usernames"] = Scoreboard(back, "usernames", "ub")
+        assert (await site.get("/usernames")).json["total"] == 1
+
+
+async def test_a_board_that_redis_refuses_is_an_error_and_the_others_are_there(fake_store: Store, site: Site) -> None:
+    await fake_store.execute("SET", "hashtags_scoreboard", "x")
+    detail = problem(await site.get("/hashtags"), 500, "Internal Server Error")
+    assert detail == "Redis at redis refused top on hashtags_scoreboard: WRONGTYPE " + detail.partition("WRONGTYPE ")[2]
+    assert (await site.get("/usernames")).status == 200
+
+
+async def test_a_refusal_is_no_surprise_and_not_worth_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse() -> Page:
+        raise StoreRefused("ub: score b'nan' is not a number this board wrote")
+
+    async with serving({"usernames": Board(refuse)}) as site:
+        assert "score b'nan'" in problem(await site.get("/usernames"), 500, "Internal Server Error")
+    assert caplog.messages == []
+
+
+async def test_a_bug_of_ours_is_a_problem_without_its_inside_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> Page:
+        raise ZeroDivisionError("secret inside")
+
+    async with serving({"usernames": Board(fail)}) as site:
+        answer = await site.get("/usernames")
+        assert problem(answer, 500, "Internal Server Error") == ""
+        assert dict(site.requests) == {("/usernames", "500"): 1}
+    (record,) = caplog.records
+    assert (record.levelno, record.message) == (logging.ERROR, "GET /usernames failed")
+    assert record.exc_info
+    assert "secret" not in answer.body.decode()
+
+
+# --- Load ---
+
+
+async def test_no_more_boards_are_read_at_once_than_there_are_connections_for() -> None:
+    reading = most = 0
+    go_on = asyncio.Event()
+
+    async def slow() -> Page:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await go_on.wait()
+        reading -= 1
+        return Page(0, [])
+
+    async with serving({"usernames": Board(slow)}) as site, asyncio.TaskGroup() as group:
+        requests = [group.create_task(site.get("/usernames")) for _ in range(3 * MAX_READS)]
+        await wait_until(lambda: reading == MAX_READS)
+        assert (await site.get("/healthz")).status == 200, "what needs no Redis does not wait"
+        assert reading == MAX_READS
+        go_on.set()
+        assert [(await request).status for request in requests] == [200] * len(requests)
+    assert most == MAX_READS
+
+
+async def test_a_failed_read_makes_room_for_the_next() -> None:
+    def fail() -> Page:
+        raise StoreRefused("no")
+
+    async with serving({"usernames": Board(fail)}) as site:
+        for _ in range(2 * MAX_READS):
+            assert (await site.get("/usernames")).status == 500
+
+
+async def test_many_requests_at_once_share_a_pool_of_as_many_connections_as_reads(valkey_url: str) -> None:
+    async with open_store(valkey_url, connections=MAX_READS) as store:
+        async with serving({"usernames": Scoreboard(store, "usernames", "ub")}) as site, asyncio.TaskGroup() as group:
+            requests = [group.create_task(site.get("/usernames")) for _ in range(100)]
+        assert Counter(request.result().status for request in requests) == {200: 100}
+        assert site.requests == {("/usernames", "200"): 100}
+
+
+async def test_answers_are_counted_by_route_and_status_never_by_raw_path(site: Site) -> None:
+    for path in (
+        "/usernames?limit=1",
+        "/usernames?limit=2",
+        "/usernames?limit=x",
+        "/%75sernames",
+        "/alice",
+        "/bob",
+        "/",
+    ):
+        await site.get(path)
+    await site.get("/usernames", "HEAD")
+    await site.get("/usernames", "POST")
+    await site.get("/usernames", Host="evil.example")
+    assert site.requests == {
+        ("/usernames", "200"): 4,
+        ("/usernames", "400"): 1,
+        ("/usernames", "421"): 1,
+        ("/", "200"): 1,
+        ("unknown", "404"): 2,
+        ("unknown", "405"): 1,
+    }
+
+
+# --- Listening ---
+
+
+async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_open() -> None:
+    api = Api({}, readiness=dict, metrics=bytes, requests=Counter())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(OSError, match="address already in use"):
+            async with listening(api.application(), "127.0.0.1", taken.getsockname()[1]):
+                pass
+
+
+async def test_an_address_of_version_6_stands_in_brackets() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    async with serving({}, host="::1") as site:
+        assert site.address.startswith("http://[::1]:")
+        assert (await site.get("/boards")).status == 200
+
+
+async def test_a_stop_does_not_wait_long_for_a_request_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_module, "SHUTDOWN_TIMEOUT_S", 0.05)
+    asked = asyncio.Event()
+
+    async def never() -> Page:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with aiohttp.ClientSession() as client, asyncio.timeout(2):
+        api = Api({"usernames": Board(never)}, readiness=dict, metrics=bytes, requests=Counter())  # type: ignore[dict-item]
+        async with listening(api.application(), "127.0.0.1", 0) as address:
+            asking = asyncio.create_task(client.get(f"{address}/usernames"))
+            await asked.wait()
+        with pytest.raises(aiohttp.ClientError):
+            await asking
