@@ -142,7 +142,7 @@ class Network:
                 self.at(self.latency(), self._fail, command, "connection lost")
             case "wandering":
                 self.at(self.latency(), self._fail, command, "connection lost")
-                self._wander(command, self._rng.choice((1, 6)) * self._rng.random())
+                self._wander(command, self._rng.uniform(0, 8))
             case "stalled":
                 self._wander(command, self._rng.uniform(2.5, 5.0))
             case fate:
@@ -162,11 +162,11 @@ class Network:
             del self._wandering[command]
             self._arrive(command)
 
-    def stir(self, chance: float) -> None:
-        """Let late commands come right after something has happened."""
+    def stir(self, chance: float, within_s: float) -> None:
+        """Let late commands come soon, each with this chance."""
         for command in self._wandering:
             if command.fate == "wandering" and self._rng.random() < chance:
-                self.at(self._rng.uniform(0, 0.02), self._come_late, command)
+                self.at(self._rng.uniform(0, within_s), self._come_late, command)
 
     def _overtaken(self, command: Command) -> None:
         """Let late commands about the same batch come just before this one, rather those of another session."""

@@ -29,7 +29,8 @@ WHOLE = b'{"source":"x","session":"s","seq":1,"times":[],"names":[]}'
 async def confirmed(subscription: Subscription) -> AsyncIterator[bytes | None]:
     """Hear the confirmation, which comes first, and return what follows."""
     items = aiter(subscription)
-    assert await anext(items) is None
+    async with asyncio.timeout(10):
+        assert await anext(items) is None
     return items
 
 

@@ -188,9 +188,14 @@ async def test_a_server_that_does_not_stop_is_killed_after_the_deadline(
 ) -> None:
     monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.05)
     async with embedded_server(folder) as server:
-        os.kill(server.pid, signal.SIGSTOP)
-        async with ending(server.pid, 2):
-            await server.stop()
+        stopped = server.pid
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(5), ending(stopped, 2):
+                await server.stop()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGKILL)
     assert "did not stop within 0.05 s, killing it" in caplog.text
 
 
@@ -247,7 +252,8 @@ async def test_the_server_ends_when_the_daemon_is_killed_and_the_next_one_finds_
 
 
 async def test_ctrl_c_is_for_the_daemon_which_can_still_write(folder: Path) -> None:
-    async with daemon(folder) as (process, _):
+    async with daemon(folder) as (process, server_pid):
+        assert os.getsid(server_pid) == server_pid, "out of a terminal's reach"
         os.killpg(process.pid, signal.SIGINT)
         assert await process.wait() == 0
     async with embedded_server(folder) as server:
@@ -313,6 +319,16 @@ async def test_a_folder_in_use_names_the_process_that_has_it(folder: Path) -> No
             f"redis.data_dir: {folder} is in use by process {process.pid}; "
             "stop it, or give this one a data_dir of its own"
         )
+
+
+async def test_the_server_holds_the_lock_too_so_that_no_other_starts_beside_it(folder: Path) -> None:
+    async with locked_folder(folder) as lock:
+        server = EmbeddedServer(folder, folder, lock)
+        await server.start()
+    with (folder / "lock").open("a+") as other:
+        assert not _takes(other.fileno())
+        await server.stop()
+        assert _takes(other.fileno())
 
 
 async def test_a_folder_is_free_again_after_its_server_has_stopped(folder: Path) -> None:

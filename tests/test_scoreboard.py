@@ -260,7 +260,6 @@ async def test_names_that_fold_to_the_same_are_one(fake_store: Store) -> None:
     assert scores(await board.top()) == {"python": 4, "café": 2, "cafe": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="Scoreboard counts the empty name")
 async def test_a_name_that_folds_to_nothing_is_none(fake_store: Store) -> None:
     board = Scoreboard(fake_store, "hashtags", KEY, fold)
     await Lease(fake_store, LEASE, "me").hold()

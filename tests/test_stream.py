@@ -311,7 +311,8 @@ async def test_http_errors_climb_their_ladder_which_only_data_leads_down(
         await take(stream, len(RECORDS))
         assert delays[:2] == [5.0, 10.0]
         assert delays[3] > 10.0
-        assert delays[4:] == [0.0, 10.0, 20.0]
+        assert delays[4] == pytest.approx(0.25, abs=0.1), "data came, so the first is immediate, but for the pause"
+        assert delays[5:] == [5.0, 10.0]
         assert stream.state.lost == {"http": 5, "network": 2}
 
 
@@ -380,7 +381,6 @@ async def test_the_upstreams_word_on_when_to_come_back_is_taken_where_it_means_s
         b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n",
         b"HTTP/1.1 200",
         b"\x16\x03\x01\x02\x00\x01",
@@ -647,3 +647,22 @@ def test_500_cancellations_at_random_ticks_leave_neither_task_nor_connection(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         assert runner.run(cancelled_often()) > 50, "too few were cancelled while connected"
+
+
+async def test_a_document_that_ends_is_no_stream(client: httpx.AsyncClient) -> None:
+    """A file on a web server would be counted again and again; the error says what counts files."""
+    answer = Answer(raw=b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"username":"a"}\n')
+    async with Upstream([], usual=answer).serving() as upstream:
+        with pytest.raises(StreamRefused, match="a document of 17 bytes, which ends, is no stream: replay"):
+            await take(HttpStream(client, upstream.url), 1)
+
+
+async def test_an_upstream_that_sends_a_little_and_ends_is_not_asked_all_the_time(
+    client: httpx.AsyncClient, delays: list[float]
+) -> None:
+    """Data leads down the ladder, but from the second short connection on there is a pause all the same."""
+    usual = Answer(after=1, cut="end")
+    async with Upstream(RECORDS[:20], usual=usual).serving() as upstream:
+        await take(HttpStream(client, upstream.url), 10)
+    assert delays[0] == 0.0
+    assert all(0.2 < delay_s <= 0.25 for delay_s in delays[1:8]), delays

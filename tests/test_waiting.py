@@ -38,7 +38,8 @@ async def test_the_first_to_end_ends_the_waiting_and_the_others_are_cancelled() 
     await ticks(3)
     assert [first.ended, second.ended, third.ended] == ["running"] * 3
     second.event.set()
-    await waiting
+    async with asyncio.timeout(10):
+        await waiting
     assert [first.ended, second.ended, third.ended] == ["cancelled", "done", "cancelled"]
 
 

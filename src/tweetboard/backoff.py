@@ -4,6 +4,7 @@ The ladders are X's own (DESIGN section 6), with full jitter: any moment up to t
 at once do not come back at once.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -30,23 +31,23 @@ LADDERS: Final = {
 
 
 class Backoff:
-    """Counts attempts that brought no data; `chance` returns a number from 0 to 1."""
+    """Counts attempts that brought no data, each cause on its own ladder; `chance` returns a number from 0 to 1."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
-        self._failures = 0
+        self._failures = Counter[str]()
 
     def data_flowed(self) -> None:
         """Start from the bottom again: only data proves a connection, not the fact that one was made."""
-        self._failures = 0
+        self._failures.clear()
 
     def delay_s(self, cause: str, retry_after_s: float | None = None) -> float:
         """Say how long to wait now; the first retry after a network failure is immediate.
 
         `retry_after_s`, the upstream's own word, is never undercut.
         """
-        self._failures += 1
-        attempt = self._failures - (cause == "network")
+        self._failures[cause] += 1
+        attempt = self._failures[cause] - (cause == "network")
         if attempt == 0:
             return 0.0
         jittered = LADDERS[cause].rung(attempt) * self._chance()

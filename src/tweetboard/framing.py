@@ -43,7 +43,8 @@ class LineFramer:
 
     A line of more than `max_line_bytes` (its CR counted, its newline not) is dropped and counted in `oversized`, once,
     as soon as it passes the bound; the lines around it are kept. Held between pushes: at most `max_line_bytes`, so that
-    a stream that never ends its line cannot fill the memory; within one, the chunk besides.
+    a stream that never ends its line cannot fill the memory; within one, the chunk besides. A byte order mark at the
+    very beginning is left out, as some editors put one there.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -51,6 +52,7 @@ class LineFramer:
         self._max_line_bytes = max_line_bytes
         self._partial = bytearray()
         self._skipping = False
+        self._at_start = True
 
     def push(self, chunk: bytes) -> Block:
         """Take the stream's next bytes and return the lines that they completed."""
@@ -65,6 +67,9 @@ class LineFramer:
         elif self._partial:
             whole = b"".join((self._partial, whole))
             self._partial.clear()
+        if self._at_start:
+            whole = whole.removeprefix(_BOM)
+            self._at_start = False
         block = Block(lines=self._within_bound(whole))
         self._hold(chunk[cut:])
         return block
@@ -74,9 +79,11 @@ class LineFramer:
 
         A connection that was cut leaves half a record here; only the caller knows which of the two it was.
         """
-        block = Block(lines=bytes(self._partial) + b"\n") if self._partial else Block()
+        rest = bytes(self._partial).removeprefix(_BOM if self._at_start else b"")
+        block = Block(lines=rest + b"\n") if rest else Block()
         self._partial.clear()
         self._skipping = False
+        self._at_start = True
         return block
 
     def _hold(self, rest: bytes) -> None:

@@ -11,26 +11,39 @@ local function first_in_journal()
   return entry and tonumber(string.match(entry[1], '^%d+'))
 end
 
+-- Each board's last batch, `unknown` where it has none. Every key is read before any is written, here and below, so
+-- that a key of another type ends the script before it has changed anything.
+local function all_applied(unknown)
+  local applied = {}
+  for i = 4, #KEYS do
+    applied[#applied + 1] = tonumber(redis.call('HGET', KEYS[i], name) or unknown)
+  end
+  return applied
+end
+
 -- begin(token, boards as a JSON list of keys, in the order of KEYS): become the owner.
 -- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more}.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
   local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards')
   local seq = tonumber(state[1] or 0)
+  local applied = all_applied(-1)
+  local first = first_in_journal() or seq + 1
   local dropped, lost = {}, 0
   for _, board in ipairs(cjson.decode(state[4] or '[]')) do dropped[board] = true end
 
   -- Without a stream hash the journal's numbers mean nothing (somebody deleted the one and not the other).
-  if seq == 0 then redis.call('DEL', journal) end
-  local first = first_in_journal() or seq + 1
+  if seq == 0 then
+    redis.call('DEL', journal)
+    first = 1
+  end
   for i, board in ipairs(boards) do
-    local applied = tonumber(redis.call('HGET', KEYS[3 + i], name) or -1)
-    local known = dropped[board] and applied >= 0
+    local known = dropped[board] and applied[i] >= 0
     dropped[board] = nil
-    if not known or applied > seq then
+    if not known or applied[i] > seq then
       redis.call('HSET', KEYS[3 + i], name, seq) -- new to the stream: it counts from here on
-    elseif applied < first - 1 then
-      lost = lost + first - 1 - applied
+    elseif applied[i] < first - 1 then
+      lost = lost + first - 1 - applied[i]
       redis.call('HSET', KEYS[3 + i], name, first - 1)
     end
   end
@@ -50,6 +63,9 @@ local function append()
   if state[1] ~= token then return {'fenced', last} end -- guard
   if seq ~= last + 1 then return {'out of step', last} end -- guard
 
+  local lowest = math.min(seq, unpack(all_applied(0)))
+  redis.call('ZCARD', ids)
+
   -- Publishing comes first: where it is not permitted, nothing has been written when the script fails.
   local entry = {}
   for i = 9, #ARGV, 2 do
@@ -60,11 +76,6 @@ local function append()
   redis.call('HSET', stream, 'seq', seq, 'position', ARGV[5])
   for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, ARGV[7], id) end
   if ARGV[6] ~= '[]' then redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. ARGV[8]) end
-
-  local lowest = seq
-  for i = 4, #KEYS do
-    lowest = math.min(lowest, tonumber(redis.call('HGET', KEYS[i], name) or 0))
-  end
   redis.call('XTRIM', journal, 'MINID', (lowest + 1) .. '-0')
   return {'appended', lowest}
 end

@@ -93,7 +93,9 @@ class Scoreboard:
         return Page(total, rows)
 
     def _counts(self, names: Iterable[str]) -> bytes:
-        return msgspec.json.encode(Counter(map(self._fold, names)))
+        counts = Counter(map(self._fold, names))
+        counts.pop("", None)  # a bare name may fold to nothing; those of posts are checked before
+        return msgspec.json.encode(counts)
 
     def _whole(self, text: bytes) -> int:
         try:

@@ -32,6 +32,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 HEAD_TIMEOUT_S: Final = 60.0
 """For formats without a stall watch; some servers send the head only with the first post."""
 
+SHORTEST_LIFE_S: Final = 0.25
+"""From the second on, connections are made no faster: an upstream may send a little and end, again and again."""
+
 READ_BUFFER_BYTES: Final = 128 * 1024
 """Between 64 and 256 KiB measured best: fewer wake-ups than less, fewer cache misses than more."""
 
@@ -134,6 +137,7 @@ class HttpStream:
         self._max_line_bytes = max_line_bytes
         self._backoff = Backoff(random.random)
         self._stall_timeout_s = stall_timeout_s
+        self._was_short = False
         self.state = StreamState()
 
     async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
@@ -141,7 +145,9 @@ class HttpStream:
 
         Raises `StreamRefused` where connecting again cannot help.
         """
+        clock = asyncio.get_running_loop().time
         while True:
+            began_s = clock()
             try:
                 async with aclosing(self._connection(position)) as connection:
                     async for block, reached in connection:
@@ -153,7 +159,7 @@ class HttpStream:
                 raise
             except StreamLost as error:
                 lost = error
-            await asyncio.sleep(self._lost(lost))
+            await asyncio.sleep(self._lost(lost, clock() - began_s))
 
     async def probe(self) -> str:
         """Connect once and describe the answer; raises `StreamError` where there is none."""
@@ -182,9 +188,12 @@ class HttpStream:
             if block.lines:
                 yield resumed.new(block)
 
-    def _lost(self, lost: StreamLost) -> float:
-        """Note a loss; returns the seconds to wait before the next attempt."""
+    def _lost(self, lost: StreamLost, lived_s: float) -> float:
+        """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""
         delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
+        if self._was_short:
+            delay_s = max(delay_s, SHORTEST_LIFE_S - lived_s)
+        self._was_short = lived_s < SHORTEST_LIFE_S
         self.state.live, self.state.trouble = False, str(lost)
         self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
         log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
@@ -282,6 +291,11 @@ def _judge(response: httpx.Response) -> None:
     """Raise for an answer that is no stream, by what can be done about it."""
     status = response.status_code
     if status == 200:
+        if "content-length" in response.headers:
+            size = response.headers["content-length"]
+            raise StreamRefused(
+                f"stream.url: a document of {size} bytes, which ends, is no stream: replay counts a file"
+            )
         return
     if response.is_redirect:
         target = httpx.URL(response.headers["location"])

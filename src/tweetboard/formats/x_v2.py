@@ -26,6 +26,12 @@ class Entities(msgspec.Struct, gc=False):
     hashtags: list[Hashtag] = []
 
 
+class Note(msgspec.Struct, gc=False):
+    """The whole of a post that is longer than 280 characters."""
+
+    entities: Entities | None = None
+
+
 class Reference(msgspec.Struct, gc=False):
     """A post that this one quotes, answers or repeats."""
 
@@ -40,6 +46,7 @@ class Tweet(msgspec.Struct, gc=False):
     author_id: str = ""
     created_at: str = ""
     entities: Entities | None = None
+    note_tweet: Note | None = None
     referenced_tweets: list[Reference] | None = None
     edit_history_tweet_ids: list[str] | None = None
 
@@ -93,7 +100,8 @@ def post(record: Record) -> Decoded:
                 break
         if tweet.referenced_tweets is not None:
             source = _original(tweet.referenced_tweets, includes) or tweet
-    hashtags = [] if source.entities is None else [entry.tag for entry in source.entities.hashtags]
+    entities = source.entities if source.note_tweet is None else source.note_tweet.entities
+    hashtags = [] if entities is None else [entry.tag for entry in entities.hashtags]
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
     return decoded(tweet.id, time, author, hashtags)
 
