@@ -125,7 +125,7 @@ class Redis:
         name = words[0].decode().lower()
         method: Callable[..., Reply] | None = getattr(self, f"do_{name}", None)
         if method is None:
-            raise ResponseError(f"the model's Redis does not know {name.upper()}: teach it in model_redis.py")
+            raise NotImplementedError(f"the model's Redis does not know {name.upper()}: teach it in model_redis.py")
         return method(*words[1:])
 
     def do_evalsha(self, digest: bytes, count: bytes, *words: bytes) -> Reply:
@@ -184,6 +184,9 @@ class Redis:
         before = len(table)
         table[member] = float(score)
         return len(table) - before
+
+    def do_zcard(self, key: bytes) -> Reply:
+        return len(self.state.zsets.get(key, {}))
 
     def do_zincrby(self, key: bytes, by: bytes, member: bytes) -> Reply:
         table = self._own(self.state.zsets, key)

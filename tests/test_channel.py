@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import wait_until
@@ -51,6 +51,7 @@ def test_a_message_has_the_contracts_shape() -> None:
 
 
 @given(source=WORDS, session=WORDS, seq=st.integers(0, 2**53), times=TIMES, names=st.lists(TEXT))
+@settings(deadline=None)
 def test_whatever_is_encoded_is_decoded(
     source: str, session: str, seq: int, times: list[tuple[int, int]], names: list[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_anything_else_is_no_message(data: bytes) -> None:
 
 
 @given(st.binary() | st.builds(lambda cut, more: WHOLE[:cut] + more, st.integers(0, len(WHOLE)), st.binary()))
+@settings(deadline=None)
 def test_no_bytes_raise_anything_unforeseen(data: bytes) -> None:
     with contextlib.suppress(msgspec.MsgspecError):
         assert isinstance(decode(data), Message)

@@ -98,9 +98,7 @@ class Scoreboard:
         return msgspec.json.encode(counts)
 
     def _whole(self, text: bytes) -> int:
-        try:
-            score = float(text)
-            whole = int(score)
-        except (ValueError, OverflowError):
-            raise StoreRefused(f"{self.key}: score {text!r} is not a number this board wrote") from None
-        return whole
+        score = float(text)
+        if not score.is_integer():
+            raise StoreRefused(f"{self.key} has the score {text.decode()}, which tweetboard never writes: whose is it?")
+        return int(score)
