@@ -62,7 +62,6 @@ class Plan(msgspec.Struct, frozen=True):
     posts: int
     storm_s: float
     pause_s: float
-    block: int
     weather: Weather
     trouble: dict[str, float]
     coupling: dict[str, float]
@@ -131,7 +130,6 @@ def plan(seed: int) -> Plan:
         posts=rng.randint(40, 120),
         storm_s=rng.uniform(3, 10),
         pause_s=rng.choice((0.2, 0.5, 1.5)),
-        block=rng.choice((1, 3, 10)),
         weather=weather,
         trouble=trouble,
         coupling={"relapse": rng.choice((0, 0.1, 0.5)), "chase": rng.choice((0, 0.3, 1))},
@@ -147,7 +145,6 @@ class Upstream:
         self.posts: list[Post] = []
         self.times_s: list[float] = []
         self.rng = rng
-        self.block = plan.block
         gaps_s = [rng.choice((0.0, rng.expovariate(20), rng.expovariate(1))) for _ in range(plan.posts)]
         now_s = 1000.0
         for number, gap_s in enumerate(gaps_s):
@@ -179,6 +176,7 @@ class Upstream:
         """Yield posts as they come, in blocks of any size; connections end at times, and others follow by themselves."""
         loop = asyncio.get_running_loop()
         at = self.start(position, loop.time())
+        block = self.rng.choice((1, 3, 10))
         try:
             while at < len(self.posts):
                 wait_s = self.times_s[at] - loop.time()
@@ -190,7 +188,7 @@ class Upstream:
                     continue
                 if self.rng.random() < 0.3:
                     await asyncio.sleep(self.rng.uniform(0, 0.05))
-                end = min(at + self.rng.randint(1, self.block), max(self.reached(loop.time()), at + 1))
+                end = min(at + self.rng.randint(1, block), max(self.reached(loop.time()), at + 1))
                 reading.posts.extend(range(at, end))
                 lines = b" ".join(b"%d" % number for number in range(at, end))
                 at = end

@@ -293,7 +293,8 @@ class Network:
         if self._rng.random() < 0.3:
             self.redis.forget_scripts()
         self.counts["rollback"] += self.redis.state != before
-        self.counts["rollback past a begin"] += owner(self.redis.state) != owner(before)
+        self.counts["rollback past a begin"] += told(self.redis.state, b"owner") != told(before, b"owner")
+        self.counts["rollback past a batch"] += told(self.redis.state, b"seq") != told(before, b"seq")
         for command in [*self._waiting]:
             self.at(self.latency(), self._fail, command, "connection lost")
         for ear in [*self._ears]:
@@ -378,7 +379,7 @@ class Ear:
         self._wake.set()
 
 
-def owner(state: State) -> bytes | None:
-    """Read who owns the stream."""
-    owners = [table.get(b"owner") for key, table in state.hashes.items() if key.startswith(b"tweetboard:")]
-    return owners[0] if owners else None
+def told(state: State, field: bytes) -> bytes | None:
+    """Read a field of the stream's hash."""
+    streams = [table for key, table in state.hashes.items() if key.startswith(b"tweetboard:")]
+    return streams[0].get(field) if streams else None

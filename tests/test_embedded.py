@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -352,12 +353,27 @@ async def held_by(folder: Path, owner: str) -> AsyncIterator[None]:
         yield
 
 
-async def test_the_server_of_a_killed_daemon_is_waited_for(folder: Path) -> None:
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """Kill a process and do not ask for its end, as if whoever started it were busy."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        yield process.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it cannot be told from a living one")
+async def test_a_daemon_killed_but_not_yet_reaped_has_no_folder(folder: Path, zombie: int) -> None:
+    await test_the_server_of_a_killed_daemon_is_waited_for(folder, str(zombie))
+
+
+@pytest.mark.parametrize("owner", [NOBODY, ""])
+async def test_the_server_of_a_killed_daemon_is_waited_for(folder: Path, owner: str) -> None:
     async def take() -> None:
         async with locked_folder(folder):
             pass
 
-    async with held_by(folder, NOBODY):
+    async with held_by(folder, owner):
         taking = asyncio.create_task(take())
         for _ in range(5):
             await asyncio.sleep(0)

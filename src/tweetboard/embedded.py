@@ -212,8 +212,12 @@ def _alive(pid: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2][:1]
+    except OSError:  # macOS has no such files
         return True
-    return True
+    return state not in ("Z", "X")  # ended, but its parent has not asked for its end yet
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
