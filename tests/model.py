@@ -230,9 +230,13 @@ class Daemon:
         keep_ids_s = 600 if upstream.kind == "refills" else 0
         pipe = Pipe(world.network.store(process), Settings(), stream=STREAM, keep_ids_s=keep_ids_s)
         pipe.lease.holder = pipe.bare.holder = process.name
-        async with pipe.subscribed() as group:
-            publishing = group.create_task(pipe.publisher.run(Source(world, process), upstream, stopping))
-            await pipe.drained(publishing, stopping)
+        try:
+            async with pipe.subscribed() as group:
+                publishing = group.create_task(pipe.publisher.run(Source(world, process), upstream, stopping))
+                await pipe.drained(publishing, stopping)
+        finally:
+            world.counts["catch-up"] += sum(one.heard.catch_ups for one in pipe.subscribers.values())
+            world.counts["batch sent again"] += pipe.publisher.published.sent_again
 
     async def kill(self) -> None:
         """End it as kill -9 does: nothing of what it does on its way out reaches anybody."""
@@ -455,7 +459,9 @@ class World:
 
     def wanders(self, command: Command) -> None:
         """Let something happen, perhaps, before a late command comes."""
-        self._perhaps("chase", self._rng.choice(("rollback", "power cut", "power cut", "crash")), self._rng.uniform(0.005, 0.2))
+        self._perhaps(
+            "chase", self._rng.choice(("rollback", "power cut", "power cut", "crash")), self._rng.uniform(0.005, 0.2)
+        )
 
     def _perhaps(self, why: str, kind: str, delay_s: float) -> None:
         """Let one trouble bring another, as likely as the plan says, while the storm lasts."""
@@ -553,7 +559,7 @@ class TraceHandler(logging.Handler):
         self._world = world
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._world.happened(record.levelname.lower() + ":", record.msg, record.args)
+        self._world.happened(record.levelname.lower() + ":", record.getMessage())
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -574,3 +574,13 @@ async def test_closing_the_store_closes_its_connections(server: Server) -> None:
                 group.create_task(store.execute("PING"))
         clients = await watcher.execute("CLIENT", "LIST")
     assert _text(clients).count(b" name=tweetboard ") == 1, "only the watcher itself"
+
+
+@pytest.mark.parametrize("options", ["socket_timeout=5", "protocol=3", "decode_responses=true", "max_connections=1"])
+async def test_options_in_the_url_cannot_undo_what_exactness_needs(valkey_url: str, options: str) -> None:
+    """redis-py lets a URL's query win; a socket timeout there would bring back swallowed cancellations."""
+    async with open_store(f"{valkey_url}?{options}", connections=4) as store:
+        replies = await asyncio.gather(*(store.execute("ECHO", number) for number in range(4)))
+        assert replies == [b"0", b"1", b"2", b"3"]
+        made = store.pubsub().connection_pool.connection_kwargs
+        assert (made["socket_timeout"], made["protocol"]) == (None, 2)

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -143,7 +143,7 @@ async def serve(
             stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
             max_line_bytes=settings.stream.max_line_bytes,
         )
-        api = _api(pipe, stream.state, settings)
+        api = _api(pipe, stream.state, settings, servers)
         group = await stack.enter_async_context(pipe.subscribed(*servers))
         try:
             address = await stack.enter_async_context(
@@ -218,7 +218,7 @@ async def _clear(pipe: Pipe) -> None:
     await pipe.store.execute("DEL", *keys, stream, f"{stream}:journal", f"{stream}:ids")
 
 
-def _api(pipe: Pipe, stream: StreamState, settings: Settings) -> Api:
+def _api(pipe: Pipe, stream: StreamState, settings: Settings, servers: Sequence[EmbeddedServer]) -> Api:
     requests = Counter[tuple[str, str]]()
     watched = Watched(
         store=pipe.store,
@@ -227,6 +227,7 @@ def _api(pipe: Pipe, stream: StreamState, settings: Settings) -> Api:
         heard={name: one.heard for name, one in pipe.subscribers.items()},
         skipped=pipe.skipped,
         requests=requests,
+        embedded_restarts=lambda: sum(server.restarts for server in servers),
     )
     return Api(
         pipe.boards,

@@ -31,6 +31,9 @@ START_TIMEOUT_S: Final = 30.0
 
 STOP_TIMEOUT_S: Final = 2.0
 
+SHORT_LIFE_S, RESTART_PAUSE_S = 5.0, 0.5
+"""A server that ends again so soon is started with a pause, not as fast as it can fall over."""
+
 LOCK_TIMEOUT_S: Final = 5.0
 """How long the server of a daemon that was killed may take to end before its folder counts as taken."""
 
@@ -123,12 +126,16 @@ class EmbeddedServer:
 
     async def watch(self) -> None:
         """Start the server again whenever it ends; raises `EmbeddedServerError` where it will not start."""
+        began_s = time.monotonic()
         while (process := self._process) is not None:
             code = await process.wait()
             if self._process is not process:
                 return  # it was stopped
             self.restarts += 1
             log.error("the embedded server ended (%s), starting it again", _described(code))
+            if time.monotonic() - began_s < SHORT_LIFE_S:
+                await asyncio.sleep(RESTART_PAUSE_S)
+            began_s = time.monotonic()
             await self.start()
 
     async def stop(self) -> None:

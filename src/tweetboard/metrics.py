@@ -5,7 +5,7 @@ are read here at each scrape, so that a post costs nothing more for being watche
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,6 +30,7 @@ class Watched(Collector):
         heard: Mapping[str, Heard],
         skipped: Counter[str],
         requests: Counter[tuple[str, str]],
+        embedded_restarts: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._stream = stream
@@ -37,6 +38,7 @@ class Watched(Collector):
         self._heard = heard
         self._skipped = skipped
         self._requests = requests
+        self._embedded_restarts = embedded_restarts
 
     def render(self) -> bytes:
         """Write all metrics down in Prometheus's text format."""
@@ -54,6 +56,9 @@ class Watched(Collector):
         yield from self._of_subscribers()
         yield _gauge("redis_up", "Whether the last command found Redis.", self._store.available)
         yield _counter("redis_round_trips", "Commands answered by Redis.", self._store.round_trips)
+        yield _counter(
+            "embedded_restarts", "Times the embedded server had to be started again.", self._embedded_restarts()
+        )
         requests = self._requests.items()
         yield _counters("http_requests", "Requests answered.", ("route", "status"), requests)
 

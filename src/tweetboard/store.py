@@ -170,18 +170,24 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
     """Open a pool of at most `connections` connections to `url` (redis://, rediss:// or unix://); nothing is sent yet.
 
     RESP2 and no socket timeout of redis-py's own: with RESP3 it logs each push, and its timeout can swallow a
-    cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice.
+    cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice. The URL's own
+    options cannot change any of this.
     """
-    client = aioredis.Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=None,
-        socket_connect_timeout=COMMAND_TIMEOUT_S,
+    pool = aioredis.ConnectionPool.from_url(url)
+    pool.max_connections = connections
+    pool.connection_kwargs.pop("max_connections", None)
+    pool.connection_kwargs |= {
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": COMMAND_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "client_name": "tweetboard",
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        retry=Retry(NoBackoff(), 0),
-        max_connections=connections,
-        client_name="tweetboard",
-    )
+    }
+    client = aioredis.Redis(connection_pool=pool)
     try:
         yield Store(client, prefix=prefix, address=_address(client))
     finally:
