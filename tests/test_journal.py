@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tweetboard import journal as journal_module
 from tweetboard.channel import body, subscribe
 from tweetboard.errors import SessionEnded, StoreRefused
-from tweetboard.journal import NO_BATCH, Batch, Begun, Journal, OutOfStep, Session
+from tweetboard.journal import NO_BATCH, Begun, Journal, OutOfStep, Session
+from tweetboard.outbox import Batch
 from tweetboard.store import Store, open_store
 
 BOARDS = [("usernames", "ub"), ("hashtags", "hb")]

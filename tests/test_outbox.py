@@ -6,8 +6,7 @@ import pytest
 
 from tweetboard import outbox
 from tweetboard.errors import SessionEnded
-from tweetboard.journal import Batch
-from tweetboard.outbox import Draft, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Draft, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 
 NOW = 1_763_805_603

@@ -15,26 +15,12 @@ import msgspec
 
 from tweetboard.channel import message
 from tweetboard.errors import SessionEnded
+from tweetboard.outbox import Batch
 from tweetboard.store import Script, Store
 
 _SCRIPT = Script("journal")
 
 NO_BATCH: Final = -1
-
-
-class Batch(msgspec.Struct, gc=False):
-    """What goes out as one: a body per channel, and how far upstream it reaches.
-
-    `size_bytes` is the bodies' length together; `sent_at` is when it was sent last, in monotonic seconds, 0 before.
-    """
-
-    seq: int
-    position: str
-    bodies: dict[str, bytes]
-    names: int
-    ids: list[str]
-    size_bytes: int
-    sent_at: float = 0.0
 
 
 class Begun(msgspec.Struct, frozen=True):

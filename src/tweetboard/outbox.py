@@ -12,7 +12,6 @@ import msgspec
 
 from tweetboard.channel import body
 from tweetboard.errors import SessionEnded
-from tweetboard.journal import Batch
 from tweetboard.posts import Post
 
 MAX_BATCH_NAMES: Final = 16_384
@@ -28,6 +27,21 @@ REMEMBERED_S: Final = 5.0
 
 MAX_REMEMBERED_BYTES: Final = 64 << 20
 """Beyond this the oldest remembered batches go, and a rollback that far starts a session anew."""
+
+
+class Batch(msgspec.Struct, gc=False):
+    """What goes out as one: a body per channel, and how far upstream it reaches.
+
+    `size_bytes` is the bodies' length together; `sent_at` is when it was sent last, in monotonic seconds, 0 before.
+    """
+
+    seq: int
+    position: str
+    bodies: dict[str, bytes]
+    names: int
+    ids: list[str]
+    size_bytes: int
+    sent_at: float = 0.0
 
 
 class Draft:

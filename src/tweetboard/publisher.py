@@ -13,9 +13,9 @@ from typing import Protocol
 
 from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
-from tweetboard.journal import Batch, Begun, Journal, OutOfStep, Session
+from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 from tweetboard.store import Store
 from tweetboard.waiting import first_of
