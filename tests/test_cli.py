@@ -141,3 +141,11 @@ def test_standard_input_that_is_a_file_is_read_to_its_end(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
         assert cli.main(["replay", "-"]) == 0
     assert "usernames (1 names)" in capsys.readouterr().out
+
+
+def test_a_file_without_posts_is_a_failure_that_shows_what_a_post_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "posts.csv").write_text("username,hashtags\nann,redis\n")
+    assert cli.main(["replay", str(tmp_path / "posts.csv")]) == 1
+    assert 'posts.csv: one JSON object a line, such as {"username": "alice"' in capsys.readouterr().err

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import uvloop
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from tweetboard import __version__
@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL, and a secret with it
     try:
         return _run(options)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         first = _first(error)
         log.debug("what happened in full:", exc_info=error)
@@ -107,7 +110,7 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
 
 async def _command_replay(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     console = Console(stderr=True)
-    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn(), console=console) as bars:
+    with Progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console) as bars:
         source = FileSource(
             options.file,
             max_line_bytes=settings.stream.max_line_bytes,
@@ -117,6 +120,10 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
         async with replaying(settings, os.environ, source, stopping) as pipe:
             bars.stop()
             await _print_boards(pipe)
+            if not pipe.publisher.published.posts and not stopping.is_set():
+                example = '{"username": "alice", "hashtags": ["redis"]}'
+                sys.stderr.write(f"tweetboard: no posts in {options.file}: one JSON object a line, such as {example}\n")
+                return 1
     return 0
 
 

@@ -40,8 +40,8 @@ SUBSCRIBE_TIMEOUT_S: Final = 2.0
 DRAIN_TIMEOUT_S: Final = 3.0
 """What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
 
-REPORT_S: Final = 10.0
-"""What came to nothing is logged at most this often."""
+FIRST_REPORT_S, REPORT_S = 1.0, 10.0
+"""What came to nothing is logged so soon after a quiet time, and at most so often."""
 
 EXPECTED: Final = frozenset({"delete", "edit", "limit", "scrub_geo", "status_withheld", "user_withheld", "not_a_post"})
 """What a healthy stream also says; counted, but not worth a line in the log."""
@@ -108,15 +108,24 @@ class Pipe:
             await subscriber.subscribed.wait()
 
     async def _report(self) -> None:
-        """Log what came to nothing, a line for each reason at a time."""
-        reported = dict[str, int]()
-        while True:
-            await asyncio.sleep(REPORT_S)
-            for reason, count in self.skipped.items():
-                more = count - reported.get(reason, 0)
-                if more and reason not in EXPECTED:
-                    log.warning("skipped %d: %s: %s", more, reason, self.skipped.examples.get(reason, "see /metrics"))
-                reported[reason] = count
+        """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""
+        reported = Counter[str]()
+        pause_s = FIRST_REPORT_S
+        try:
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s = REPORT_S if self._report_skipped(reported) else FIRST_REPORT_S
+        finally:
+            self._report_skipped(reported)
+
+    def _report_skipped(self, reported: Counter[str]) -> bool:
+        """Log a line for each reason that has more than is `reported`; True where there was one."""
+        more = {reason: count - reported[reason] for reason, count in self.skipped.items() if reason not in EXPECTED}
+        more = {reason: count for reason, count in more.items() if count}
+        for reason, count in more.items():
+            log.warning("skipped %d: %s: %s", count, reason, self.skipped.examples.get(reason, "see /metrics"))
+        reported.update(more)
+        return bool(more)
 
 
 async def serve(
@@ -155,6 +164,7 @@ async def serve(
         publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
         on_ready(address)
         await pipe.drained(publishing, stopping)
+        log.info("stopped: %d posts counted", pipe.publisher.published.posts)
 
 
 @asynccontextmanager

@@ -117,7 +117,8 @@ class Publisher:
     def _report(self, begun: Begun) -> None:
         self.published.sessions += 1
         self.published.lost_batches += begun.lost_batches
-        log.info("session %s goes on after batch %d of stream %s", begun.token, begun.seq, self._journal.name)
+        where = f"after batch {begun.seq}" if begun.seq else "from the beginning"
+        log.info("counting stream %s %s (session %s)", self._journal.name, where, begun.token)
         for board in begun.dropped_boards:
             log.warning("board %s is no longer fed by stream %s", board, self._journal.name)
         if begun.lost_batches:
