@@ -261,9 +261,9 @@ class Network:
                 case "missed":
                     continue
                 case "overtaken":
-                    self.at(self._rng.uniform(0.02, 1.5), self._deliver_from, ear.wire, ear, message)
+                    self.at(self._rng.uniform(0.02, 3), self._deliver_late, ear, message)
                 case "repeated":
-                    self.at(self._rng.uniform(0.02, 1.5), self._deliver_from, ear.wire, ear, message)
+                    self.at(self._rng.uniform(0.02, 3), self._deliver_late, ear, message)
                     self._deliver(ear, message)
                 case _:
                     self._deliver(ear, message)
@@ -273,6 +273,12 @@ class Network:
         """Put a message on the wire behind those that are on it already."""
         ear.last_at = max(ear.last_at, self._loop.time() + self.latency())
         self.at(ear.last_at - self._loop.time(), self._deliver_from, ear.wire, ear, message)
+
+    def _deliver_late(self, first: "Ear", message: list[Any]) -> None:
+        """Let a message come behind later ones, even from before a restart, to whoever listens there by now."""
+        for ear in self._ears:
+            if ear.process is first.process and ear.channel == first.channel:
+                self._deliver_from(ear.wire, ear, message)
 
     def _deliver_from(self, wire: int, ear: "Ear", message: list[Any]) -> None:
         if ear.process.unreachable:
