@@ -32,7 +32,7 @@ from tweetboard.daemon import Pipe
 from tweetboard.errors import NotDrained, SessionEnded
 from tweetboard.framing import Block
 from tweetboard.journal import Session
-from tweetboard.outbox import Outbox, Published
+from tweetboard.outbox import Outbox
 from tweetboard.posts import Post
 from tweetboard.store import Script
 
@@ -289,9 +289,9 @@ class WatchedOutbox(Outbox):
 
     world: ClassVar["World"]
 
-    def __init__(self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False) -> None:
-        super().__init__(seq, bucket_s=bucket_s, published=published, keep_ids=keep_ids)
-        self._begun_at = seq
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # the project's business
+        self._begun_at = self.acknowledged
 
     def go_back_to(self, seq: int) -> None:
         """Go back as the project does, but never say that memory is too short for what it must remember."""

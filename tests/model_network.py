@@ -18,6 +18,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from model_loop import Process, VirtualLoop
 from model_redis import Redis, Reply, State, Word
+from tweetboard.channel import decode
 from tweetboard.store import Store
 
 OUTSIDE = Context()
@@ -102,6 +103,7 @@ class Network:
         self._waiting: dict[Command, None] = {}  # for an answer
         self._wandering: dict[Command, None] = {}  # given up by its sender, perhaps, and not yet carried out
         self._ears: dict[Ear, None] = {}
+        self._late: dict[Late, None] = {}
 
     def change(self, weather: Weather) -> None:
         """Let the weather change."""
@@ -253,6 +255,9 @@ class Network:
 
     def _publish(self, channel: bytes, data: bytes) -> int:
         ears = [ear for ear in self._ears if ear.channel == channel]
+        for late in [*self._late]:  # one about the same batch likes to come just before
+            if late.ear.channel == channel and late.seq == decode(data).seq and self._rng.random() < 0.7:
+                self._deliver_late(late)
         for ear in ears:
             fate = self._messages.roll()
             self.counts[f"message {fate}"] += 1
@@ -261,9 +266,9 @@ class Network:
                 case "missed":
                     continue
                 case "overtaken":
-                    self.at(self._rng.uniform(0.02, 3), self._deliver_late, ear, message)
+                    self._delay(ear, message)
                 case "repeated":
-                    self.at(self._rng.uniform(0.02, 3), self._deliver_late, ear, message)
+                    self._delay(ear, message)
                     self._deliver(ear, message)
                 case _:
                     self._deliver(ear, message)
@@ -274,11 +279,18 @@ class Network:
         ear.last_at = max(ear.last_at, self._loop.time() + self.latency())
         self.at(ear.last_at - self._loop.time(), self._deliver_from, ear.wire, ear, message)
 
-    def _deliver_late(self, first: "Ear", message: list[Any]) -> None:
+    def _delay(self, ear: "Ear", message: list[Any]) -> None:
+        late = Late(ear, message, decode(message[2]).seq)
+        self._late[late] = None
+        self.at(self._rng.uniform(0.02, 3), self._deliver_late, late)
+
+    def _deliver_late(self, late: "Late") -> None:
         """Let a message come behind later ones, even from before a restart, to whoever listens there by now."""
-        for ear in self._ears:
-            if ear.process is first.process and ear.channel == first.channel:
-                self._deliver_from(ear.wire, ear, message)
+        if late in self._late:
+            del self._late[late]
+            for ear in self._ears:
+                if ear.process is late.ear.process and ear.channel == late.ear.channel:
+                    self._deliver_from(ear.wire, ear, late.message)
 
     def _deliver_from(self, wire: int, ear: "Ear", message: list[Any]) -> None:
         if ear.process.unreachable:
@@ -383,6 +395,14 @@ class Ear:
         """Take in what came over the wire, or how the connection ended."""
         self._heard.append(heard)
         self._wake.set()
+
+
+class Late(msgspec.Struct, eq=False):
+    """A message that others overtake."""
+
+    ear: Ear
+    message: list[Any]
+    seq: int
 
 
 def told(state: State, field: bytes) -> bytes | None:
