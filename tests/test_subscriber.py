@@ -186,3 +186,50 @@ async def test_batches_gone_from_the_journal_are_said_loudly_and_passed(
     assert again.publisher.published.lost_batches > 0
     assert "went from the journal before every board had them" in caplog.text
     assert (await scores(again, "usernames"))["carol"] == 1
+
+
+@pytest.mark.parametrize("data", [b'{"a":' + b"[" * 20_000, b"{" * 50_000, b'{"\xff":1}'])
+async def test_no_message_of_anybody_can_end_the_daemon(store: Store, data: bytes) -> None:
+    """A channel is open to everyone: nested without end, or no text, is counted as unreadable."""
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        await store.execute("PUBLISH", "usernames", data)
+        await wait_until(lambda: pipe.subscribers["usernames"].heard.unreadable == 1)
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
+
+
+async def test_a_redis_that_answers_but_refuses_to_write_is_asked_with_pauses(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full server says PONG to every PING; neither its processor nor the log may run hot on that."""
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        await store.execute("CONFIG", "SET", "maxmemory", 1)
+        try:
+            source.add(POSTS[1])
+            await wait_until(lambda: not store.available)
+            before = store.round_trips
+            with pytest.raises(TimeoutError):
+                await wait_until(lambda: False, 1.5)
+            assert store.round_trips - before < 100
+        finally:
+            await store.execute("CONFIG", "SET", "maxmemory", 0)
+        await wait_until(lambda: on_the_boards(pipe, 2))
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
+    assert len(caplog.records) < 20
+
+
+async def test_a_streams_hash_deleted_by_hand_counts_nothing_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks like a Redis that went back, but the boards did not: the session ends instead of sending all again."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS[:1], stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        await store.execute("DEL", "tweetboard:test")
+        await wait_until(lambda: pipe.publisher.published.sessions >= 3)
+    assert (await scores(pipe, "usernames"))["alice"] <= 2

@@ -7,13 +7,15 @@ what is done with a message (subscriber.py), or how it comes to be sent (the jou
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 
 from tweetboard.store import COMMAND_TIMEOUT_S, Store
+
+T = TypeVar("T")
 
 
 class Message(msgspec.Struct, gc=False):
@@ -60,15 +62,19 @@ def message(source: str, session: str, seq: int, encoded_body: bytes) -> bytes:
 
 def decode(data: bytes) -> Message:
     """Decode a message; raises `msgspec.MsgspecError` for anything else, unknown keys are allowed."""
-    try:
-        return _DECODER.decode(data)
-    except (RecursionError, UnicodeError) as error:  # nested without end under an unknown key; bytes that are no text
-        raise msgspec.DecodeError(str(error)) from error
+    return _decoded(_DECODER, data)
 
 
 def decode_head(data: bytes) -> Head:
     """Decode all of a message but its names; raises as `decode` does, except for what is wrong with the names."""
-    return _HEAD_DECODER.decode(data)
+    return _decoded(_HEAD_DECODER, data)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (RecursionError, UnicodeError) as error:  # nested without end under an unknown key; bytes that are no text
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class Subscription:

@@ -38,6 +38,9 @@ _FLAGS: Final = {
 }
 """Flags that set a key: by name the key's path, what to put there, and a few words."""
 
+MAX_RATE: Final = 10_000
+"""Posts per second that one core can still invent."""
+
 log = logging.getLogger(__name__)
 
 Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
@@ -128,7 +131,7 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
 
 
 async def _print_boards(pipe: Pipe) -> None:
-    console = Console()
+    console = Console(emoji=False)  # a name such as :smile: is no picture
     for board in pipe.boards.values():
         page = await board.top()
         table = Table(title=f"{board.name} ({page.total:,} names)", title_justify="left")
@@ -138,7 +141,7 @@ async def _print_boards(pipe: Pipe) -> None:
         for row in page.rows:
             table.add_row(str(row.rank), escape(row.display), f"{row.score:,}")
         console.print(table)
-    for reason, count in sorted(pipe.skipped.items()):
+    for reason, count in sorted(pipe.came_to_nothing.items()):
         console.print(f"skipped {count:,}: {escape(reason)}", highlight=False)
 
 
@@ -196,9 +199,11 @@ def _parser() -> argparse.ArgumentParser:
     replay = add("replay", _command_replay, "count a file of posts, and print its boards")
     replay.add_argument("file", metavar="FILE", help="posts, one JSON a line, or .sse; -: standard input")
     simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
-    simulate.add_argument("--rate", type=float, default=40.0, metavar="NUMBER", help="posts per second (40)")
+    simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="posts per second (40)")
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
-    simulate.add_argument("--listen", type=int, default=0, metavar="PORT", help="where to serve it (any free port)")
+    simulate.add_argument(
+        "--listen", type=int, choices=range(65536), default=0, metavar="PORT", help="where to serve it (any free port)"
+    )
     return parser
 
 
@@ -214,6 +219,13 @@ def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None
     )
     for name, (path, metavar, text) in _FLAGS.items():
         parser.add_argument(f"--{name}", dest=path, metavar=metavar, default=default, help=f"{text} ({path})")
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {MAX_RATE:,}")
+    return rate
 
 
 def _say(line: str) -> None:

@@ -25,7 +25,8 @@ from tweetboard.formats.hashtags import fold
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease, instance_name
 from tweetboard.metrics import Watched
-from tweetboard.publisher import Publisher, Source
+from tweetboard.publisher import Publisher
+from tweetboard.replay import FileSource
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.simulate import demo_server
 from tweetboard.store import Store, open_store
@@ -75,6 +76,7 @@ class Pipe:
         )
         self.skipped = Skipped()
         self.decoder = decoder_for(settings.stream.format, self.skipped)
+        self.stream: StreamState | None = None
 
     @asynccontextmanager
     async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
@@ -103,6 +105,12 @@ class Pipe:
                 f"stopped with {left} names read but not on the boards: {self.store.trouble or 'too slow'}"
             )
 
+    @property
+    def came_to_nothing(self) -> dict[str, int]:
+        """Count, by reason, the records and names that are on no board."""
+        oversized = 0 if self.stream is None else self.stream.oversized
+        return {**self.skipped, **({"oversized": oversized} if oversized else {})}
+
     async def _all_subscribed(self) -> None:
         for subscriber in self.subscribers.values():
             await subscriber.subscribed.wait()
@@ -120,7 +128,8 @@ class Pipe:
 
     def _report_skipped(self, reported: Counter[str]) -> bool:
         """Log a line for each reason that has more than is `reported`; True where there was one."""
-        more = {reason: count - reported[reason] for reason, count in self.skipped.items() if reason not in EXPECTED}
+        nothing = self.came_to_nothing
+        more = {reason: count - reported[reason] for reason, count in nothing.items() if reason not in EXPECTED}
         more = {reason: count for reason, count in more.items() if count}
         for reason, count in more.items():
             log.warning("skipped %d: %s: %s", count, reason, self.skipped.examples.get(reason, "see /metrics"))
@@ -152,6 +161,7 @@ async def serve(
             stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
             max_line_bytes=settings.stream.max_line_bytes,
         )
+        pipe.stream = stream.state
         api = _api(pipe, stream.state, settings, servers)
         group = await stack.enter_async_context(pipe.subscribed(*servers))
         try:
@@ -169,7 +179,7 @@ async def serve(
 
 @asynccontextmanager
 async def replaying(
-    settings: Settings, environ: Mapping[str, str], source: Source, stopping: asyncio.Event
+    settings: Settings, environ: Mapping[str, str], source: FileSource, stopping: asyncio.Event
 ) -> AsyncIterator[Pipe]:
     """Count a source that ends, onto boards of its own; yields the pipe when everything is on them.
 
@@ -178,6 +188,7 @@ async def replaying(
     async with AsyncExitStack() as stack:
         store, servers = await _open(stack, settings, environ, throwaway=True, prefix="demo:replay:")
         pipe = Pipe(store, settings, stream="replay")
+        pipe.stream = source.state
         await store.wait()
         if not await pipe.lease.hold():
             raise ConfigurationError(f"replay: another one, {pipe.lease.other}, uses the Redis at {store.address}")
@@ -211,7 +222,7 @@ async def _open(
     url, servers = settings.redis.url, list[EmbeddedServer]()
     if url == EMBEDDED:
         folder = data_dir(settings, environ)
-        if throwaway and not settings.redis.data_dir:
+        if throwaway:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-demo-")))
         server = await stack.enter_async_context(embedded_server(folder))
         url, servers = server.url, [server]

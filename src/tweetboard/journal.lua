@@ -22,14 +22,15 @@ local function all_applied(unknown)
 end
 
 -- begin(token, boards as a JSON list of keys, in the order of KEYS): become the owner.
--- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more}.
+-- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more, boards
+-- that have more than the stream has: somebody deleted its hash}.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
   local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards')
   local seq = tonumber(state[1] or 0)
   local applied = all_applied(-1)
   local first = first_in_journal() or seq + 1
-  local dropped, lost = {}, 0
+  local dropped, lost, ahead = {}, 0, 0
   for _, board in ipairs(cjson.decode(state[4] or '[]')) do dropped[board] = true end
 
   -- Without a stream hash the journal's numbers mean nothing (somebody deleted the one and not the other).
@@ -40,6 +41,7 @@ local function begin()
   for i, board in ipairs(boards) do
     local known = dropped[board] and applied[i] >= 0
     dropped[board] = nil
+    if applied[i] > seq then ahead = ahead + 1 end
     if not known or applied[i] > seq then
       redis.call('HSET', KEYS[3 + i], name, seq) -- new to the stream: it counts from here on
     elseif applied[i] < first - 1 then
@@ -51,7 +53,7 @@ local function begin()
   redis.call('HSET', stream, 'owner', token, 'seq', seq, 'boards', ARGV[4])
   local gone = {}
   for board in pairs(dropped) do gone[#gone + 1] = board end
-  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost}
+  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost, ahead}
 end
 
 -- append(token, seq, position, ids as JSON, their time, forget ids before, then channel, message, channel, message...):

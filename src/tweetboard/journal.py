@@ -32,6 +32,7 @@ class Begun(msgspec.Struct, frozen=True):
     predecessor: str
     dropped_boards: list[str]
     lost_batches: int
+    boards_ahead: int = 0
 
 
 class OutOfStep(Exception):
@@ -119,7 +120,7 @@ class Journal:
         token = secrets.token_hex(8)
         board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
         reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys)
-        seq, position, predecessor, dropped, lost = cast("tuple[int, bytes, bytes, bytes, int]", reply)
+        seq, position, predecessor, dropped, lost, ahead = cast("tuple[int, bytes, bytes, bytes, int, int]", reply)
         return Begun(
             token=token,
             seq=seq,
@@ -127,6 +128,7 @@ class Journal:
             predecessor=predecessor.decode(),
             dropped_boards=msgspec.json.decode(dropped, type=list[str]),
             lost_batches=lost,
+            boards_ahead=ahead,
         )
 
     async def append(self, session: Session, batch: Batch, *, keep_ids_s: int = 0) -> int:

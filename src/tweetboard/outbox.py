@@ -22,6 +22,9 @@ MAX_BATCH_BYTES: Final = 1 << 20
 MAX_UNAPPLIED_BYTES: Final = 8 << 20
 """Read this far ahead of the boards, then let TCP tell upstream; also well under Redis's limit for slow subscribers."""
 
+MAX_UNAPPLIED_NAMES: Final = 262_144
+"""However short they are: at a stop they must be on the boards within 3 s, and a slow core does 100,000 in one."""
+
 REMEMBERED_S: Final = 5.0
 """Redis may come back from a crash without its last second or two (`appendfsync everysec`); batches stay this long."""
 
@@ -130,6 +133,7 @@ class Outbox:
         self._published = published
         self._applied = seq
         self._batch_bytes = 0
+        self._unapplied_names = 0
 
     def gather(self, posts: list[Post], position: str, now: int) -> None:
         """Put posts into the last draft, or into a new one where that is full."""
@@ -194,15 +198,18 @@ class Outbox:
     @property
     def room(self) -> bool:
         """Whether more may be read."""
-        return self._published.unapplied_bytes < MAX_UNAPPLIED_BYTES
+        return self._published.unapplied_bytes < MAX_UNAPPLIED_BYTES and self._unapplied_names < MAX_UNAPPLIED_NAMES
 
     def _measure(self) -> None:
-        unapplied = sum(draft.size_bytes for draft in self._drafts)
+        size_bytes = sum(draft.size_bytes for draft in self._drafts)
+        names = sum(draft.names for draft in self._drafts)
         for batch in reversed(self._batches):
             if batch.seq <= self._applied:
                 break
-            unapplied += batch.size_bytes
-        self._published.unapplied_bytes = unapplied
+            size_bytes += batch.size_bytes
+            names += batch.names
+        self._published.unapplied_bytes = size_bytes
+        self._unapplied_names = names
 
 
 class RecentIds:

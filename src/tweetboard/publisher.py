@@ -85,7 +85,10 @@ class Publisher:
                 if begun is not None:
                     await self._session(begun, source, decoder, stopping)
             except* SessionEnded as ended:
-                log.warning("session ended, beginning anew: %s", ended.exceptions[0])
+                left = self._outbox.outstanding_names
+                log.warning(
+                    "session ended with %d names not on the boards, beginning anew: %s", left, ended.exceptions[0]
+                )
                 if not stopping.is_set():  # what it left is the next session's to read, maybe another daemon's
                     self._outbox = Outbox(0, bucket_s=self._bucket_s, published=self.published)
             else:
@@ -228,6 +231,8 @@ class Publisher:
             raise SessionEnded(f"another session has taken stream {self._journal.name} over")
         begun = await self._journal.begin()
         self._report(begun)
+        if begun.boards_ahead:
+            raise SessionEnded(f"the boards have more than {self._journal.stream_key}: somebody has deleted it")
         if (begun.predecessor, begun.seq) != (session.predecessor, session.began_after):
             raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
         session.token, session.broken = begun.token, ""

@@ -8,6 +8,7 @@ meaning of any key (journal.py, scoreboard.py).
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tweetboard.errors import StoreError, StoreRefused, StoreUnavailable
+from tweetboard.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 
 Argument: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = object
@@ -30,6 +31,12 @@ COMMAND_TIMEOUT_S: Final = 3.0
 
 BACKOFF_S: Final = (0.05, 1.0)
 """First and longest pause between two attempts to reach Redis; it doubles in between."""
+
+AGAIN_S: Final = 5.0
+"""Who waits again so soon after a wait has ended begins with a pause."""
+
+TELL_AGAIN_S: Final = 10.0
+"""The same trouble, gone and back, is logged at most this often."""
 
 _PASSING = (
     redis_errors.ConnectionError,  # also BusyLoadingError
@@ -70,6 +77,9 @@ class Store:
         self.trouble = "not reached yet"
         self.round_trips = 0
         self._down_since: float | None = None
+        self._waited_at_s = -math.inf
+        self._again_pause_s = 0.0
+        self._told: tuple[float, str] = (-math.inf, "")
 
     def key(self, name: str) -> str:
         """Put the configured prefix before a key's or a channel's name."""
@@ -112,6 +122,10 @@ class Store:
         Raises `StoreRefused` where Redis is there but will never serve us, such as for a wrong password.
         """
         pause_s, longest_s = BACKOFF_S
+        # A server that answers but refuses to write (full, a replica) brings every writer back here at once.
+        again = time.monotonic() - self._waited_at_s < AGAIN_S
+        self._again_pause_s = min(max(self._again_pause_s * 2, pause_s), longest_s) if again else 0.0
+        await asyncio.sleep(self._again_pause_s)
         while True:
             try:
                 await self.execute("PING")
@@ -119,6 +133,7 @@ class Store:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, longest_s)
             else:
+                self._waited_at_s = time.monotonic()
                 return
 
     async def version(self) -> str:
@@ -155,13 +170,15 @@ class Store:
 
     def _note(self, trouble: str | None) -> None:
         if trouble is None:
-            if not self.available and self._down_since is not None:
+            if self._down_since is not None and self._told[0] == self._down_since:
                 log.info("redis is back after %.1f s: %s", time.monotonic() - self._down_since, self.address)
             self.available, self.trouble, self._down_since = True, "", None
         else:
             if self._down_since is None:
-                self._down_since = time.monotonic()
-                log.warning("redis is unavailable, waiting for it: %s: %s", self.address, trouble)
+                self._down_since = now_s = time.monotonic()
+                if trouble != self._told[1] or now_s - self._told[0] > TELL_AGAIN_S:
+                    self._told = now_s, trouble
+                    log.warning("redis is unavailable, waiting for it: %s: %s", self.address, trouble)
             self.available, self.trouble = False, trouble
 
 
@@ -173,7 +190,11 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
     cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice. The URL's own
     options cannot change any of this.
     """
-    pool = aioredis.ConnectionPool.from_url(url)
+    try:
+        pool = aioredis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses options that do not exist
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"redis.url: {str(error).rpartition('__init__() ')[2]}") from error
     pool.max_connections = connections
     pool.connection_kwargs.pop("max_connections", None)
     pool.connection_kwargs |= {

@@ -49,6 +49,9 @@ _FINAL: Final = {
     410: "this stream has been shut down: check stream.url",
 }
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Never asked for by way of a proxy, which would look for itself; the demo is there."""
+
 _QUERY: Final = re.compile(r"(\bhttps?://[^\s?'\"]*)\?[^\s'\"]*")
 
 log = logging.getLogger(__name__)
@@ -79,11 +82,14 @@ class _Transport(AiohttpTransport):
     """Finds the environment's proxy itself: aiohttp's `trust_env` would also look for passwords, in netrc."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = urllib.request.getproxies().get(request.url.scheme)
-        if proxy is None or urllib.request.proxy_bypass(request.url.host):
+        host, proxy = request.url.host, urllib.request.getproxies().get(request.url.scheme)
+        if proxy is None or host in _LOOPBACK or urllib.request.proxy_bypass(host):
             self.proxy = None
         else:
-            self.proxy = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+            try:
+                self.proxy = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+            except ValueError as error:
+                raise StreamRefused(f"{request.url.scheme}_proxy in the environment: {error}") from error
         response = await super().handle_async_request(request)
         if isinstance(response.stream, AiohttpResponseStream):
             response.stream = _Body(response.stream._aiohttp_response)  # noqa: SLF001 - to be read our way
@@ -299,7 +305,7 @@ def _judge(response: httpx.Response) -> None:
                 f"stream.url: a document of {size} bytes, which ends, is no stream: replay counts a file"
             )
         return
-    if response.is_redirect:
+    if response.has_redirect_location:
         target = httpx.URL(response.headers["location"])
         where = target.copy_with(query=None, userinfo=b"") if target.host else "another path"
         raise StreamRefused(f"the stream has moved to {where} (HTTP {status}): set stream.url to it")
