@@ -499,8 +499,9 @@ async def test_waiting_ends_when_the_server_comes_back(server: Server) -> None:
 
 
 async def test_one_line_is_logged_when_redis_goes_and_one_when_it_returns(
-    server: Server, caplog: pytest.LogCaptureFixture
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tweetboard.store.TELL_AGAIN_S", -1.0)  # the same trouble twice within seconds, each told
     caplog.set_level(logging.DEBUG, "tweetboard")
     async with open_store(server.url, connections=1) as store:
         await store.execute("PING")

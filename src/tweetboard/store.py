@@ -125,7 +125,8 @@ class Store:
         # A server that answers but refuses to write (full, a replica) brings every writer back here at once.
         again = time.monotonic() - self._waited_at_s < AGAIN_S
         self._again_pause_s = min(max(self._again_pause_s * 2, pause_s), longest_s) if again else 0.0
-        await asyncio.sleep(self._again_pause_s)
+        if again:
+            await asyncio.sleep(self._again_pause_s)
         while True:
             try:
                 await self.execute("PING")
