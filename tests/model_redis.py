@@ -58,8 +58,6 @@ class Redis:
         self._texts: dict[bytes, str] = {}
         self._changed: set[bytes] = set()  # keys whose values this command has copied already
         self._history: deque[tuple[float, State]] = deque()
-        self._api = _LUA.table_from({b"call": self._call})
-        self._cjson = _LUA.table_from({b"decode": _cjson_decode, b"encode": _cjson_encode})
         self.substitutes: Mapping[str, str] = {}
 
     # What a client may do
@@ -117,9 +115,14 @@ class Redis:
 
     def _eval(self, text: str, count: int, words: Sequence[bytes]) -> Reply:
         keys, arguments = _LUA.table_from(words[:count]), _LUA.table_from(words[count:])
-        return _from_lua(_function(self.substitutes.get(text, text))(keys, arguments, self._api, self._cjson))
+        _running.append(self)
+        try:
+            return _from_lua(_function(self.substitutes.get(text, text))(keys, arguments, _API, _CJSON))
+        finally:
+            _running.pop()
 
-    def _call(self, *command: Word) -> Reply:
+    def call(self, *command: Word) -> Lua:
+        """Run one command as a script sends it."""
         return _to_lua(self._command([_encoded(word) for word in command]))
 
     def _command(self, words: list[bytes]) -> Reply:
@@ -326,3 +329,12 @@ def _cjson_decode(text: bytes) -> Lua:
 def _cjson_encode(table: Lua) -> bytes:
     """Encode a list of strings."""
     return msgspec.json.encode([item.decode() for item in table.values()])
+
+
+def _call(*command: Word) -> Lua:
+    return _running[-1].call(*command)
+
+
+_running: list[Redis] = []  # whose script runs; Lua must hold no server, for nobody could collect the two
+_API = _LUA.table_from({b"call": _call})
+_CJSON = _LUA.table_from({b"decode": _cjson_decode, b"encode": _cjson_encode})
