@@ -30,8 +30,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Block(msgspec.Struct, gc=False):
     r"""What one push completed: `lines` from a LineFramer, `events` from an SSEFramer, in the stream's order.
 
-    `lines` is whole lines of NDJSON, each with its b"\n", ready for msgspec's `decode_lines`. Blank and CR-only lines
-    (X's keep-alives) stay in: to JSON they are whitespace, and taking them out would cost a copy.
+    `lines` is whole lines of NDJSON, each with its b"\n". Blank and CR-only lines (X's keep-alives) stay in: to JSON
+    they are whitespace, and taking them out would cost a copy.
     """
 
     lines: bytes = b""

@@ -22,8 +22,6 @@ Decoded: TypeAlias = "tuple[Post, int] | Skip"
 EXAMPLE_BYTES: Final = 80
 """So much of a broken record is shown in the log."""
 
-_OPENING: Final = ord("{")
-_CLOSING: Final = ord("}")
 _BROKEN: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
 
 # Both halves of a character, half of one (whose digits are the group), any other escape.
@@ -90,9 +88,16 @@ class Decoder(Generic[R]):
         self._json = msgspec.json.Decoder(source.record, float_hook=float)
 
     def decode(self, block: Block) -> list[Post]:
-        """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
+        """Turn a block's records into posts, in order; what is broken is counted and the rest kept.
+
+        Each record is decoded by itself: msgspec's `decode_lines` would also take two on one line, or one over two,
+        and to look for those afterwards costs more than it saves (measured on posts of 1 KB: 1.46 us against 1.35).
+        """
         posts: list[Post] = []
-        for record in self._records(block):
+        for data in [event.data for event in block.events] or block.lines.split(b"\n"):
+            record = self._record(data) if data else None
+            if record is None:
+                continue
             result = self.format.post(record)
             if type(result) is tuple:
                 posts.append(result[0])
@@ -102,53 +107,21 @@ class Decoder(Generic[R]):
                 self.skipped[result.reason] += 1
         return posts
 
-    def _records(self, block: Block) -> list[R]:
-        lines = block.lines
-        if block.events:
-            # An event's data may hold line ends of its own, between its tokens; only then does a block not work.
-            data = [event.data for event in block.events]
-            if any(b"\n" in record for record in data):
-                return self._one_by_one(data)
-            lines = b"\n".join(data) + b"\n"
+    def _record(self, data: bytes) -> R | None:
+        """Decode one record; None where it is blank, such as a keep-alive, or broken, which is counted."""
         try:
-            records = self._json.decode_lines(lines)
-        except _BROKEN:
-            return self._one_by_one(lines.split(b"\n"))
-        return records if _one_a_line(lines, len(records)) else self._one_by_one(lines.split(b"\n"))
-
-    def _one_by_one(self, records: list[bytes]) -> list[R]:
-        whole = []
-        for record in records:
-            if not record or record.isspace():
-                continue
-            try:
-                whole.append(self._decode(record))
-            except RecursionError as error:
-                self.skipped.note("nested_too_deep", record, error)
-            except msgspec.ValidationError as error:
-                self.skipped.note("unexpected_type", record, error)
-            except _BROKEN as error:
-                self.skipped.note("broken_json", record, error)
-        return whole
-
-    def _decode(self, record: bytes) -> R:
-        try:
-            return self._json.decode(record)
-        except msgspec.DecodeError:
-            whole = mended(record)
-            if whole == record:
-                raise
-            return self._json.decode(whole)
-
-
-def _one_a_line(lines: bytes, records: int) -> bool:
-    """Tell whether so many records stand on lines of their own; blank ones, such as keep-alives, do not matter.
-
-    `decode_lines` also takes two records on one line, or one over two; whether such a line counts must not depend on
-    its neighbours. Between a line's closing brace and another's opening one nothing but a record's end can be.
-    """
-    filled = [line for padded in lines.split(b"\n") if (line := padded.strip())]
-    return len(filled) == records and all(line[0] == _OPENING and line[-1] == _CLOSING for line in filled)
+            return self._json.decode(data)
+        except RecursionError as error:
+            self.skipped.note("nested_too_deep", data, error)
+        except msgspec.ValidationError as error:
+            self.skipped.note("unexpected_type", data, error)
+        except _BROKEN as error:
+            whole = mended(data)
+            if whole != data:
+                return self._record(whole)
+            if not data.isspace():
+                self.skipped.note("broken_json", data, error)
+        return None
 
 
 def mended(record: bytes) -> bytes:
