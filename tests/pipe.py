@@ -16,25 +16,35 @@ from tweetboard.store import Store
 class ListSource:
     """A source of given posts, one a block, with their number as the position; it goes on from any position.
 
-    It ends, fails with `failure`, or - with `stays` - stays open like a live stream. `asked` has the positions.
+    One that does not `rewind` gives no positions, and goes on where it is. It ends, fails with `failure`, or - with
+    `stays` - stays open like a live stream. `asked` has the positions.
     """
 
     def __init__(
-        self, posts: Sequence[dict[str, object]], *, stays: bool = False, failure: StreamError | None = None
+        self,
+        posts: Sequence[dict[str, object]],
+        *,
+        stays: bool = False,
+        rewinds: bool = True,
+        failure: StreamError | None = None,
     ) -> None:
         self.posts = list(posts)
         self.asked: list[str] = []
         self.more = asyncio.Event()
         self._stays = stays
+        self._rewinds = rewinds
+        self._at = 0
         self._failure = failure
 
     async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
         self.asked.append(position)
-        at = int(position or 0)
+        if self._rewinds:
+            self._at = int(position or 0)
         while True:
-            while at < len(self.posts):
-                at += 1
-                yield Block(lines=msgspec.json.encode(self.posts[at - 1]) + b"\n"), str(at)
+            while self._at < len(self.posts):
+                self._at += 1
+                block = Block(lines=msgspec.json.encode(self.posts[self._at - 1]) + b"\n")
+                yield block, str(self._at) if self._rewinds else ""
             if self._failure is not None:
                 raise self._failure
             if not self._stays:

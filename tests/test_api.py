@@ -470,6 +470,22 @@ async def test_no_more_boards_are_read_at_once_than_there_are_connections_for() 
     assert most == MAX_READS
 
 
+async def test_with_redis_silent_nobody_waits_for_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask, each has its 503 after one time limit, not after as many as there are turns before it."""
+    monkeypatch.setattr("tweetboard.api.READ_TIMEOUT_S", 0.2)
+
+    async def silent() -> Page:
+        await asyncio.Event().wait()
+        return Page(0, [])
+
+    async with serving({"usernames": Board(silent)}) as site:
+        begin_s = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            requests = [group.create_task(site.get("/usernames")) for _ in range(10 * MAX_READS)]
+        assert asyncio.get_running_loop().time() - begin_s < 1.0, "ten turns would take 2 s"
+        assert Counter(request.result().status for request in requests) == {503: 10 * MAX_READS}
+
+
 async def test_a_failed_read_makes_room_for_the_next() -> None:
     def fail() -> Page:
         raise StoreRefused("no")

@@ -105,7 +105,48 @@ async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
         await wait_until(lambda: pipe.publisher.published.sessions == 2)
         await wait_until(lambda: source.asked[-1] == "1")
     assert await scores(pipe, "usernames") == USERNAMES
+    assert pipe.publisher.published.lost_names == 0
     assert "beginning anew: another session" in caplog.text
+
+
+async def test_what_is_read_when_another_instance_takes_over_is_counted_as_lost_where_it_cannot_be_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other has read the same stream meanwhile; sent by us as well, names could count twice."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    source = ListSource(POSTS[:1], stays=True, rewinds=False)
+    pipe = a_pipe(store)
+    async with running(pipe, source):
+        await wait_until(lambda: caught_up(pipe))
+        await store.execute("HSET", "tweetboard:test", "owner", "an intruder")
+        source.add(*POSTS[1:])
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+    assert await scores(pipe, "usernames") == {"alice": 1}
+    assert pipe.publisher.published.lost_names == 3
+
+
+async def test_redis_that_went_back_beyond_memory_costs_a_stream_that_cannot_rewind_only_what_is_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still in memory goes into the next session, under other numbers."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    monkeypatch.setattr("tweetboard.outbox.MAX_REMEMBERED_BYTES", 0)
+    pipe = a_pipe(store)
+    source = ListSource([{"username": "kept"}], stays=True, rewinds=False)
+    async with running(pipe, source):
+        await wait_until(lambda: caught_up(pipe))
+        dumps = [(key, await store.execute("DUMP", key)) for key in await keys(store)]
+        for seq, name in enumerate(("forgotten", "forgotten too", "remembered"), 2):
+            source.add({"username": name})
+            await wait_until(lambda seq=seq: caught_up(pipe) and pipe.journal.session.seq == seq)  # type: ignore[misc,union-attr]
+        await store.execute("DEL", *await keys(store))
+        for key, dump in dumps:
+            await store.execute("RESTORE", key, 0, dump)  # type: ignore[arg-type]
+        source.add({"username": "after"})
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.publisher.published.posts == 5)
+    assert await scores(pipe, "usernames") == {"kept": 1, "remembered": 1, "after": 1}
+    assert (pipe.publisher.published.lost_batches, pipe.publisher.published.lost_names) == (2, 0)
 
 
 async def test_redis_that_went_back_while_nothing_flowed_is_noticed(

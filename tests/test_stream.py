@@ -1,7 +1,9 @@
 """The HTTP client against an upstream that does everything wrong: nothing lost, nothing twice, nothing said aloud."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import random
 import socket
 import sys
@@ -301,6 +303,11 @@ async def test_a_redirect_to_nowhere_is_final_too(client: httpx.AsyncClient, loc
         assert "(HTTP 302)" in await refused(HttpStream(client, upstream.url))
 
 
+async def test_a_redirect_to_what_is_no_address_is_final_too(client: httpx.AsyncClient) -> None:
+    async with Upstream([], usual=Answer(302, {"Location": "http://host:port/"})).serving() as upstream:
+        assert "has moved, but to no address" in await refused(HttpStream(client, upstream.url))
+
+
 async def test_http_errors_climb_their_ladder_which_only_data_leads_down(
     client: httpx.AsyncClient, delays: list[float]
 ) -> None:
@@ -465,6 +472,27 @@ async def test_the_limit_is_asked_for_again_before_each_read_for_auto_learns_it_
         stream = HttpStream(client, upstream.url, stall_timeout_s=lambda: next(limits, STALL_S))
         assert await take(stream, len(RECORDS)) == RECORDS
         assert stream.state.connects == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process's sockets in /proc")
+async def test_a_peer_that_died_in_silence_is_asked_for_by_the_kernel(client: httpx.AsyncClient) -> None:
+    """A stream without a stall watch would else wait for ever on a connection whose other end lost its power."""
+    async with Upstream(RECORDS).serving() as upstream:
+        async with aclosing(HttpStream(client, upstream.url).blocks("")) as blocks:
+            await anext(blocks)
+            assert keepalives_to(upstream.url) == [(1, 30)]
+
+
+def keepalives_to(url: str) -> list[tuple[int, int]]:
+    """Read, of this process's own ends of connections to a URL's port, whether and after how many seconds they ask."""
+    found = []
+    for name in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name.name))) as one:  # most are no sockets
+            peer = one.getpeername()
+            if isinstance(peer, tuple) and peer[1] == httpx.URL(url).port:
+                asks = one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                found.append((asks, one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)))
+    return found
 
 
 @pytest.mark.parametrize("limit_s", [STALL_S, 0.0])

@@ -27,6 +27,9 @@ MAX_OFFSET: Final = 10**9
 MAX_READS: Final = 8
 """Boards read from Redis at once: each takes one of the pool's connections, further requests wait their turn."""
 
+READ_TIMEOUT_S: Final = 4.0
+"""For a turn and the read together: with Redis silent, nobody waits for the ones before to find that out one by one."""
+
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -180,8 +183,11 @@ class Api:
         window = request.query.get("window", "all")
         if window != "all":
             raise ProblemFound(400, f"window {window!r} is not one of: all")
-        async with self._reads:
-            page = await board.top(offset=offset, limit=limit)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S), self._reads:
+                page = await board.top(offset=offset, limit=limit)
+        except TimeoutError:
+            raise StoreUnavailable(f"the board could not be read within {READ_TIMEOUT_S:g} s") from None
         as_of = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return _json(BoardAnswer(board.name, window, page.total, as_of, page.rows))
 

@@ -60,6 +60,14 @@ class Draft:
         self.size_bytes = 0
         self._sealed: tuple[dict[str, bytes], int] | None = None
 
+    @classmethod
+    def of(cls, batch: "Batch") -> "Draft":
+        """Make a batch a draft again, for another session to number."""
+        draft = cls()
+        draft.ids, draft.position, draft.size_bytes = batch.ids, batch.position, batch.size_bytes
+        draft._sealed = batch.bodies, batch.names
+        return draft
+
     @property
     def names(self) -> int:
         """How many names are in it, on both channels together."""
@@ -105,7 +113,10 @@ class Draft:
 
 
 class Published(msgspec.Struct):
-    """What a publisher has done so far; `unapplied_bytes` and `standby` are the present state."""
+    """What a publisher has done so far; `unapplied_bytes` and `standby` are the present state.
+
+    `lost_names` were read, but their session ended before they were surely in Redis, and nobody can read them again.
+    """
 
     posts: int = 0
     names: int = 0
@@ -114,6 +125,7 @@ class Published(msgspec.Struct):
     sessions: int = 0
     repeats: int = 0
     lost_batches: int = 0
+    lost_names: int = 0
     unapplied_bytes: int = 0
     standby: bool = False
 
@@ -121,12 +133,14 @@ class Published(msgspec.Struct):
 class Outbox:
     """Drafts on their way to being batches, and batches on their way out of memory. Pure; one task at a time.
 
-    `acknowledged` is the last batch known to be in the journal, `unapplied_bytes` what no board is known to have yet.
+    `acknowledged` is the last batch known to be in the journal; `drafts` are what an earlier session has left.
     """
 
-    def __init__(self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False) -> None:
+    def __init__(
+        self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False, drafts: Iterable[Draft] = ()
+    ) -> None:
         self.acknowledged = seq
-        self._drafts: deque[Draft] = deque()
+        self._drafts = deque(drafts)
         self._batches: deque[Batch] = deque()  # ascending without a gap: remembered ones, then ones to be sent
         self._bucket_s = bucket_s
         self._keep_ids = keep_ids
@@ -134,6 +148,7 @@ class Outbox:
         self._applied = seq
         self._batch_bytes = 0
         self._unapplied_names = 0
+        self._measure()
 
     def gather(self, posts: list[Post], position: str, now: int) -> None:
         """Put posts into the last draft, or into a new one where that is full."""
@@ -141,10 +156,13 @@ class Outbox:
             if self._drafts:
                 self._drafts[-1].seal()
             self._drafts.append(Draft())
-        self._drafts[-1].add(posts, position, now=now, bucket_s=self._bucket_s)
+        draft = self._drafts[-1]
+        before = draft.names
+        draft.add(posts, position, now=now, bucket_s=self._bucket_s)
         if self._keep_ids:
-            self._drafts[-1].ids += [post.id for post in posts if post.id]
+            draft.ids += [post.id for post in posts if post.id]
         self._published.posts += len(posts)
+        self._published.names += draft.names - before
         self._measure()
 
     def next(self) -> Batch | None:
@@ -156,7 +174,6 @@ class Outbox:
             self._batches.append(batch)
             self._batch_bytes += batch.size_bytes
             self._published.batches += 1
-            self._published.names += batch.names
         return self._batches[self.acknowledged + 1 - self._batches[0].seq]
 
     def acknowledge(self, batch: Batch) -> None:
@@ -182,6 +199,25 @@ class Outbox:
         self._published.sent_again += max(self.acknowledged - seq, 0)
         self.acknowledged = seq
         self._measure()
+
+    def end(self) -> None:
+        """Drop what came with a position: it is the next session's to read; what came without cannot be read again."""
+        self._batches = deque(batch for batch in self._batches if not batch.position)
+        self._drafts = deque(draft for draft in self._drafts if not draft.position)
+        self._measure()
+
+    def forgotten_after(self, seq: int) -> int:
+        """Count the batches after `seq` that memory no longer has."""
+        return max(self._batches[0].seq - 1 - seq, 0) if self._batches else 0
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the posts that are in no batch yet."""
+        return [post_id for draft in self._drafts for post_id in draft.ids]
+
+    def left_after(self, seq: float) -> list[Draft]:
+        """List all that is not in the batches up to `seq`, for another session."""
+        return [Draft.of(batch) for batch in self._batches if batch.seq > seq] + list(self._drafts)
 
     def applied(self, lowest: int) -> None:
         """Note the last batch that every board has."""

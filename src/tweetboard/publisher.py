@@ -6,6 +6,7 @@ or withhold. What must not: gathering and memory (outbox.py, pure), where record
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Batch, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Draft, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 from tweetboard.store import Store
 from tweetboard.waiting import first_of
@@ -64,6 +65,7 @@ class Publisher:
         self._ids = RecentIds(keep_ids_s)
         self.published = Published()
         self._outbox = Outbox(0, bucket_s=bucket_s, published=self.published)
+        self._ended: Session | None = None
         self._wake = asyncio.Event()
         self._doubtful = False
         self._stream_error: StreamError | None = None
@@ -89,8 +91,8 @@ class Publisher:
                 log.warning(
                     "session ended with %d names not on the boards, beginning anew: %s", left, ended.exceptions[0]
                 )
-                if not stopping.is_set():  # what it left is the next session's to read, maybe another daemon's
-                    self._outbox = Outbox(0, bucket_s=self._bucket_s, published=self.published)
+                if not stopping.is_set():
+                    self._outbox.end()
             else:
                 break
             finally:
@@ -104,7 +106,9 @@ class Publisher:
             try:
                 if await self._lease.hold():
                     begun = await self._journal.begin()
-                    self._ids.load(await self._journal.recent_ids() if self._ids.keep_s else (), time.monotonic())
+                    self._take_over(begun)
+                    recent_ids = await self._journal.recent_ids() if self._ids.keep_s else []
+                    self._ids.load(recent_ids + self._outbox.ids, time.monotonic())
                     self.published.standby = False
                     self._report(begun)
                     return begun
@@ -114,8 +118,33 @@ class Publisher:
                 if not self.published.standby:
                     log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
                 self.published.standby = True
+                self._take_over(None)
                 await first_of(asyncio.sleep(RENEW_S), stopping.wait())
         return None
+
+    def _take_over(self, begun: Begun | None) -> None:
+        """Start with what the session before has left, where nobody else had the stream since; None: somebody has it.
+
+        What it left is then lost, as far as it was not in the journal: sent now, it might count a second time.
+        """
+        session, left = self._ended, self._outbox
+        kept: list[Draft] = []
+        if begun is None or session is None or begun.predecessor not in (session.token, session.predecessor):
+            self._ended = None
+        else:
+            session.token = begun.token
+            # Where the boards have more than the stream, somebody has deleted its hash: what was sent may be on them.
+            kept = left.left_after(math.inf if begun.boards_ahead else begun.seq)
+            self.published.lost_batches += left.forgotten_after(begun.seq)
+        lost = sum(draft.names for draft in left.left_after(left.acknowledged)) - sum(draft.names for draft in kept)
+        self.published.lost_names += max(lost, 0)
+        self._outbox = Outbox(
+            0 if begun is None else begun.seq,
+            bucket_s=self._bucket_s,
+            published=self.published,
+            keep_ids=self._ids.keep_s > 0,
+            drafts=kept,
+        )
 
     def _report(self, begun: Begun) -> None:
         self.published.sessions += 1
@@ -131,9 +160,7 @@ class Publisher:
             )
 
     async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
-        keep_ids = self._ids.keep_s > 0
-        self._outbox = Outbox(begun.seq, bucket_s=self._bucket_s, published=self.published, keep_ids=keep_ids)
-        session = Session(begun, self._boards, self._outbox.applied)
+        session = self._ended = Session(begun, self._boards, self._outbox.applied)
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:
             lease = group.create_task(self._keep_lease(session), name="lease")
