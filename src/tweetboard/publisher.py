@@ -101,8 +101,11 @@ class Publisher:
             raise self._stream_error
 
     async def _begin(self, stopping: asyncio.Event) -> Begun | None:
-        """Wait for the lease, then become the stream's owner; None where the stop came first."""
-        while not stopping.is_set():
+        """Wait for the lease, then become the stream's owner; None where the stop came first.
+
+        A stop comes second to what an ended session has left, which has its place in Redis still to find.
+        """
+        while not stopping.is_set() or self._outbox.outstanding_names:
             try:
                 if await self._lease.hold():
                     begun = await self._journal.begin()
@@ -113,7 +116,8 @@ class Publisher:
                     self._report(begun)
                     return begun
             except StoreUnavailable:
-                await first_of(self._store.wait(), stopping.wait())
+                waits = [self._store.wait()] if self._outbox.outstanding_names else [self._store.wait(), stopping.wait()]
+                await first_of(*waits)
             else:
                 if not self.published.standby:
                     log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
