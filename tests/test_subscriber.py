@@ -1,14 +1,19 @@
 """What a subscriber takes, leaves and looks up again, on a real server."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
+from redis.asyncio.client import PubSub
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
 from tweetboard.daemon import Pipe
+from tweetboard.errors import StoreUnavailable
 from tweetboard.store import Store
+from tweetboard.subscriber import Subscriber
 
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
 
@@ -16,6 +21,10 @@ POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"us
 def on_the_boards(pipe: Pipe, seq: int) -> bool:
     session = pipe.journal.session
     return session is not None and session.lowest_applied >= seq
+
+
+def has_heard(subscriber: Subscriber, messages: int) -> bool:
+    return subscriber.heard.messages == messages
 
 
 def published(pipe: Pipe, posts: int) -> bool:
@@ -131,6 +140,39 @@ async def test_a_channel_that_falls_silent_is_given_up_and_the_journal_read(
     assert await scores(pipe, "usernames") == {"alice": 2, "bob": 1}
 
 
+async def test_a_subscription_that_is_dead_on_an_open_connection_is_made_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the journal from time to time is no cure: what follows must come over the channel again."""
+    monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 0.05)
+    opened = list[PubSub]()
+    pubsub = store.pubsub
+
+    def remembered() -> PubSub:
+        opened.append(pubsub())
+        return opened[-1]
+
+    monkeypatch.setattr(store, "pubsub", remembered)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    heard = pipe.subscribers["usernames"].heard
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        (dead,) = [one for one in opened if b"usernames" in one.channels]
+        await dead.unsubscribe("usernames")
+        async with asyncio.timeout(5):
+            while await store.execute("PUBSUB", "NUMSUB", "usernames") != [b"usernames", 0]:
+                pass
+        source.add(POSTS[1])
+        await wait_until(lambda: any(one is not dead and b"usernames" in one.channels for one in opened))
+        await wait_until(lambda: heard.subscribed and on_the_boards(pipe, 2))
+        monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 3600.0)  # what follows can only be heard
+        messages = heard.messages
+        source.add(POSTS[1])
+        await wait_until(lambda: heard.messages > messages and on_the_boards(pipe, 3))
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 2}
+
+
 async def test_more_than_is_kept_in_memory_is_read_from_the_journal(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +183,34 @@ async def test_more_than_is_kept_in_memory_is_read_from_the_journal(
         await wait_until(lambda: pipe.publisher.published.posts == 50)
     assert pipe.subscribers["usernames"].heard.overflows > 0
     assert await scores(pipe, "usernames") == {"a" * 90: 50}
+
+
+async def test_what_is_heard_behind_a_slow_step_takes_bounded_memory_and_loses_no_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis takes its time over one step while the channel goes on: the bound holds, and the journal has the rest."""
+    bound = 2_000
+    monkeypatch.setattr("tweetboard.subscriber.MAX_HEARD_BYTES", bound)
+    pipe = a_pipe(store)
+    source = ListSource([], stays=True)
+    subscriber, board = pipe.subscribers["usernames"], pipe.boards["usernames"]
+    carry_on, apply = asyncio.Event(), board.apply
+
+    async def slow(*step: object) -> None:
+        await carry_on.wait()
+        await apply(*step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(board, "apply", slow)
+    async with running(pipe, source):
+        for number in range(1, 51):
+            source.add({"username": "alice"})
+            await wait_until(partial(has_heard, subscriber, number))
+            waiting = subscriber._messages  # noqa: SLF001 - there is no other way to see what it keeps
+            assert sum(len(data) for _, data in waiting) <= bound
+        assert subscriber.heard.overflows > 1
+        carry_on.set()
+        await wait_until(lambda: on_the_boards(pipe, 50))
+    assert await scores(pipe, "usernames") == {"alice": 50}
 
 
 async def test_large_steps_are_split(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +256,47 @@ async def test_batches_gone_from_the_journal_are_said_loudly_and_passed(
     assert again.publisher.published.lost_batches > 0
     assert "went from the journal before every board had them" in caplog.text
     assert (await scores(again, "usernames"))["carol"] == 1
+
+
+async def test_a_step_carried_out_after_it_was_given_up_does_not_break_the_session(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is carried out, and the journal trimmed behind it, between the two looks of a catch-up: nothing is missing."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS[:1], stays=True)
+    board = pipe.boards["usernames"]
+    apply, applied = board.apply, board.applied
+    on_its_way = list[Callable[[], Awaitable[None]]]()
+    looks = list[int | None]()
+
+    async def unanswered(*step: object) -> None:
+        on_its_way.append(partial(apply, *step))  # type: ignore[arg-type]
+        monkeypatch.setattr(board, "apply", apply)
+        raise StoreUnavailable("no answer")
+
+    async def too_early(stream: str) -> int | None:
+        looks.append(await applied(stream))
+        if on_its_way:
+            await on_its_way.pop()()
+            await wait_until(lambda: session.applied["hashtags"] == 2)
+            source.add({"username": "carol"})
+            await wait_until(lambda: session.seq == 3)
+            assert await store.execute("XLEN", "tweetboard:test:journal") == 1, "only the batch of carol"
+        return looks[-1]
+
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        assert pipe.journal.session is not None
+        session = pipe.journal.session
+        monkeypatch.setattr(board, "apply", unanswered)
+        monkeypatch.setattr(board, "applied", too_early)
+        source.add(POSTS[1])
+        await wait_until(lambda: on_the_boards(pipe, 3))
+        assert (pipe.journal.session, session.broken) == (session, "")
+    assert looks[:2] == [1, 2]
+    assert pipe.publisher.published.sessions == 1
+    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1, "carol": 1}
 
 
 @pytest.mark.parametrize("data", [b'{"a":' + b"[" * 20_000, b"{" * 50_000, b'{"\xff":1}'])
