@@ -110,7 +110,7 @@ async def test_the_records_of_a_file_arrive_through_every_chunking(
     async with Upstream(records, mode, usual=usual, chunk_bytes=chunk_bytes).serving() as upstream:
         stream = HttpStream(client, upstream.url)
         assert await take(stream, len(records)) == records
-        assert stream.state.live
+        assert stream.state.connects == 1
         assert stream.state.connects == 1
         assert stream.state.lost == {}
         assert stream.state.received_bytes > 0
@@ -446,6 +446,17 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up(client: httpx
         assert await take(stream, len(RECORDS)) == RECORDS
         assert stream.state.lost == {"network": 1}
         assert upstream.connections == 1
+
+
+async def test_a_stream_that_is_left_is_not_live_any_more(client: httpx.AsyncClient) -> None:
+    """As a standby's: somebody else reads it now."""
+    async with Upstream(RECORDS).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        async with aclosing(stream.blocks("")) as blocks:
+            await anext(blocks)
+            assert stream.state.live
+        assert not stream.state.live
+        assert stream.state.trouble == "not connected"
 
 
 async def test_what_is_told_of_silence_names_its_length(client: httpx.AsyncClient) -> None:

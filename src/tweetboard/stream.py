@@ -180,10 +180,12 @@ class HttpStream:
                         yield block, reached
                 lost = StreamLost("the stream ended")
             except StreamRefused:
-                self.state.live, self.state.trouble = False, "refused"
+                self.state.trouble = "refused"
                 raise
             except StreamLost as error:
                 lost = error
+            finally:
+                self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
             await asyncio.sleep(self._lost(lost, clock() - began_s))
 
     async def probe(self) -> str:
@@ -219,7 +221,7 @@ class HttpStream:
         if self._was_short:
             delay_s = max(delay_s, SHORTEST_LIFE_S - lived_s)
         self._was_short = lived_s < SHORTEST_LIFE_S
-        self.state.live, self.state.trouble = False, str(lost)
+        self.state.trouble = str(lost)
         self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
         log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
         return delay_s
