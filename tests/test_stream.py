@@ -111,7 +111,6 @@ async def test_the_records_of_a_file_arrive_through_every_chunking(
         stream = HttpStream(client, upstream.url)
         assert await take(stream, len(records)) == records
         assert stream.state.connects == 1
-        assert stream.state.connects == 1
         assert stream.state.lost == {}
         assert stream.state.received_bytes > 0
 
