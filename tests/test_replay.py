@@ -4,10 +4,13 @@ import asyncio
 import os
 import stat
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conftest import wait_until
 from tweetboard.errors import ConfigurationError, StreamRefused
 from tweetboard.framing import Event
 from tweetboard.replay import READ_BYTES, FileSource
@@ -133,3 +136,71 @@ async def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(StreamRefused, match="standard input"):
         await lines_of(FileSource("-"))
+
+
+# --- What is no regular file ---
+
+
+def write_to(fifo: Path, *lines: bytes) -> bool:
+    """Write to a FIFO and close it; False where nobody reads it, not even waits for it to open."""
+    try:
+        writing = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    for line in lines:
+        os.write(writing, line)
+    os.close(writing)
+    return True
+
+
+def opening() -> bool:
+    return any(thread.name == "open" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[Path]:
+    """Make a FIFO; what is blocked in opening it, be it this very thread, goes on after some seconds."""
+    path = tmp_path / "posts"
+    os.mkfifo(path)
+    watchdog = threading.Timer(10, write_to, [path])
+    watchdog.start()
+    yield path
+    watchdog.cancel()
+    watchdog.join()
+
+
+async def test_a_fifo_is_read_once_somebody_writes_to_it(fifo: Path) -> None:
+    source = FileSource(str(fifo))
+    assert source.size_bytes is None
+    reading = asyncio.ensure_future(lines_of(source))
+    await wait_until(lambda: write_to(fifo, b"{}\n", b"[]\n"))
+    async with asyncio.timeout(5):
+        assert await reading == b"{}\n[]\n"
+
+
+async def test_a_fifo_that_nobody_writes_to_does_not_hold_up_a_stop(fifo: Path) -> None:
+    """Not even while its opening blocks; a writer that comes later does no harm."""
+    waiting = asyncio.ensure_future(lines_of(FileSource(str(fifo))))
+    await wait_until(opening)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await waiting
+    await wait_until(lambda: write_to(fifo))
+    await wait_until(lambda: not opening())
+
+
+async def test_standard_input_may_be_named_by_its_path() -> None:
+    """As `<(...)` is: a pipe opened anew, even where whoever wrote to it has ended."""
+    reading, writing = os.pipe()
+    os.write(writing, b"{}\n")
+    os.close(writing)
+    async with asyncio.timeout(5):
+        assert await lines_of(FileSource(f"/dev/fd/{reading}")) == b"{}\n"
+    os.close(reading)
+
+
+async def test_the_null_device_may_be_named_by_its_path() -> None:
+    source = FileSource(os.devnull)
+    assert source.size_bytes is None
+    assert await lines_of(source) == b""

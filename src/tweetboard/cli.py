@@ -27,6 +27,7 @@ from tweetboard.daemon import Pipe, checking, replaying, serve
 from tweetboard.errors import TweetboardError
 from tweetboard.replay import FileSource
 from tweetboard.simulate import demo_server
+from tweetboard.waiting import first_of
 
 _FLAGS: Final = {
     "stream": ("stream.url", "URL", "the stream of posts"),
@@ -40,6 +41,9 @@ _FLAGS: Final = {
 
 MAX_RATE: Final = 10_000
 """Posts per second that one core can still invent."""
+
+_PARTS: Final = ("redis", "stream")
+"""What `check` tries, in this order."""
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +149,8 @@ async def _print_boards(pipe: Pipe) -> None:
         console.print(f"skipped {count:,}: {escape(reason)}", highlight=False)
 
 
-async def _command_check(settings: Settings, _: argparse.Namespace, __: asyncio.Event) -> int:
-    """Say what would run, and try Redis and the stream once each."""
+async def _command_check(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
+    """Say what would run, and try Redis and the stream once each, until a stop: either may never answer."""
     stream = settings.stream
     _say(
         f"stream   {masked(stream.url)} as {stream_name(settings)}, format {stream.format}, "
@@ -159,16 +163,23 @@ async def _command_check(settings: Settings, _: argparse.Namespace, __: asyncio.
     for name, board in settings.boards.items():
         _say(f"board    {name} in {board.key}")
     _say(f"http     {settings.http.host}:{settings.http.port}")
-    failed = False
+    passed: dict[str, bool] = {}
+    await first_of(_try_parts(settings, passed), stopping.wait())
+    if untold := [part for part in _PARTS if part not in passed]:
+        sys.stderr.write(f"tweetboard: check: stopped before there was an answer from: {', '.join(untold)}\n")
+    return 0 if not untold and all(passed.values()) else 1
+
+
+async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
+    """Try each part and say how it went, in `passed` too."""
     async with checking(settings, os.environ) as (store, upstream):
-        trials = {"redis": store.version, "stream": upstream.probe}
-        for part, trial in trials.items():
+        for part, trial in zip(_PARTS, (store.version, upstream.probe), strict=True):
             try:
-                _say(f"ok       {part}: {await trial()}")
+                told = f"ok       {part}: {await trial()}"
             except TweetboardError as error:
-                failed = True
-                _say(f"FAILED   {part}: {error}")
-    return 1 if failed else 0
+                told = f"FAILED   {part}: {error}"
+            passed[part] = told.startswith("ok")
+            _say(told)
 
 
 async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:

