@@ -116,8 +116,8 @@ class Publisher:
                     self._report(begun)
                     return begun
             except StoreUnavailable:
-                waits = [self._store.wait()] if self._outbox.outstanding_names else [self._store.wait(), stopping.wait()]
-                await first_of(*waits)
+                stop = [] if self._outbox.outstanding_names else [stopping.wait()]
+                await first_of(self._store.wait(), *stop)
             else:
                 if not self.published.standby:
                     log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
