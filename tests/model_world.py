@@ -131,13 +131,15 @@ class WatchedOutbox(Outbox):
 
 
 class Source:
-    """The upstream as one process reads it."""
+    """The upstream as one process reads it; what passes unheard is not measured here."""
+
+    heard_until = 0.0
 
     def __init__(self, world: "World", process: Process) -> None:
         self._world = world
         self._process = process
 
-    def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+    def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
         """Open a reading: each session has one."""
         self._world.count("session")
         reading = Reading(self._process)

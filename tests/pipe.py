@@ -30,13 +30,15 @@ class ListSource:
     ) -> None:
         self.posts = list(posts)
         self.asked: list[str] = []
+        self.heard_before = self.heard_until = 0.0
         self.more = asyncio.Event()
         self._stays = stays
         self._rewinds = rewinds
         self._at = 0
         self._failure = failure
 
-    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+    async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+        self.heard_before = heard_until
         self.asked.append(position)
         if self._rewinds:
             self._at = int(position or 0)

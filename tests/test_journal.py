@@ -438,6 +438,15 @@ async def test_what_comes_after_a_hole_is_read_all_the_same(fake_journal: Journa
     assert [seq for seq, _ in await fake_journal.read("usernames", 1, 10)] == [3, 4]
 
 
+async def test_only_the_owner_notes_until_when_it_has_listened(fake_journal: Journal) -> None:
+    begun = await fake_journal.begin()
+    assert begun.heard_until == 0
+    await fake_journal.look(begun.token, 1_795_000_000.5)
+    await fake_journal.look("somebody else", 1_895_000_000.0)
+    await fake_journal.look(begun.token)
+    assert (await fake_journal.begin()).heard_until == 1_795_000_000.5
+
+
 async def test_looking_tells_the_owner_and_the_last_batch(fake_journal: Journal) -> None:
     assert await fake_journal.look() == ("", 0)
     session = await session_at(fake_journal, 2)

@@ -48,6 +48,23 @@ async def test_the_next_daemon_goes_on_where_the_last_one_stopped(store: Store) 
     assert await scores(second, "usernames") == USERNAMES
 
 
+async def test_the_next_daemon_knows_until_when_the_last_one_listened(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the stream was silent: listening is noted with each renewal, not with each batch."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.02)
+    source = ListSource([], stays=True)
+    first, second = a_pipe(store), a_pipe(store)
+    async with running(first, source):
+        source.heard_until = 1_795_000_000.25
+        async with asyncio.timeout(5):
+            while not await store.execute("HEXISTS", "tweetboard:test", "heard"):
+                await asyncio.sleep(0)
+    assert source.heard_before == 0
+    async with running(second, source):
+        await wait_until(lambda: source.heard_before == 1_795_000_000.25)
+
+
 async def test_a_stream_that_is_refused_ends_the_run_after_what_was_read(store: Store) -> None:
     """A token that stops being accepted costs none of the posts that came before."""
     pipe = a_pipe(store)

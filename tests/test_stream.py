@@ -483,6 +483,56 @@ async def test_the_limit_is_asked_for_again_before_each_read_for_auto_learns_it_
         assert stream.state.connects == 2
 
 
+# What passes unheard
+
+
+async def test_time_that_passes_while_a_stream_that_cannot_go_back_is_cut_is_a_gap(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = [Answer(after=3, cut="end"), Answer(status=503), Answer(status=503)]
+    async with Upstream(RECORDS, script=script).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        began_s = time.time()
+        assert await take(stream, len(RECORDS)) == RECORDS
+        assert 0 < stream.state.gap_s < time.time() - began_s
+    assert "of the stream went by unheard, and it cannot go back" in caplog.text
+
+
+async def test_the_time_until_silence_was_noticed_is_a_part_of_the_gap(client: httpx.AsyncClient) -> None:
+    async with Upstream(RECORDS, script=[Answer(after=3, cut="stall")]).serving() as upstream:
+        stream = HttpStream(client, upstream.url, stall_timeout_s=lambda: STALL_S)
+        assert await take(stream, len(RECORDS)) == RECORDS
+        assert STALL_S * 0.9 <= stream.state.gap_s < 2
+
+
+async def test_a_stream_that_goes_back_has_no_gap(client: httpx.AsyncClient) -> None:
+    async with Upstream(RECORDS, "sse", script=[Answer(after=3, cut="line"), Answer(status=503)]).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        assert await take(stream, len(RECORDS)) == RECORDS
+        assert stream.state.connects == 2
+        assert stream.state.gap_s == 0
+
+
+@pytest.mark.parametrize(("refill_s", "gap_s"), [(0, 300), (60, 240), (300, 0)])
+async def test_a_gap_begins_where_the_instance_before_stopped_and_a_refill_shortens_it(
+    client: httpx.AsyncClient, refill_s: float, gap_s: float
+) -> None:
+    async with Upstream(RECORDS).serving() as upstream:
+        stream = HttpStream(client, upstream.url, refill_s=refill_s)
+        async with aclosing(stream.blocks("", time.time() - 300)) as blocks:
+            await anext(blocks)
+            assert stream.state.gap_s == pytest.approx(gap_s, abs=2)
+            assert stream.heard_until == pytest.approx(time.time(), abs=1)
+
+
+async def test_a_stream_that_nobody_has_heard_before_begins_without_a_gap(client: httpx.AsyncClient) -> None:
+    async with Upstream(RECORDS).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        assert stream.heard_until == 0
+        assert await take(stream, 1)
+        assert stream.state.gap_s == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process's sockets in /proc")
 async def test_a_peer_that_died_in_silence_is_asked_for_by_the_kernel(client: httpx.AsyncClient) -> None:
     """A stream without a stall watch would else wait for ever on a connection whose other end lost its power."""

@@ -162,6 +162,7 @@ async def serve(
             headers=settings.stream.headers,
             stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
             max_line_bytes=settings.stream.max_line_bytes,
+            refill_s=_refill_s(url),
         )
         pipe.stream = stream.state
         api = _api(pipe, stream.state, settings, servers)
@@ -278,6 +279,8 @@ def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
     else:
         silent_s = time.time() - stream.last_received
         detail = stream.trouble or (f"last heard {silent_s:.1f} s ago" if stream.last_received else "connected")
+        if stream.gap_s:
+            detail += f"; {stream.gap_s:.1f} s went by unheard since the start"
         parts["stream"] = Part(stream.live, detail)
     session = pipe.journal.session
     for name, subscriber in pipe.subscribers.items():
@@ -294,7 +297,13 @@ def _format_stall_timeout_s(pipe: Pipe) -> float:
     return decoder.format.stall_timeout_s
 
 
-def _keep_ids_s(url: str) -> int:
-    """How long ids matter: X repeats posts on a new connection only where it was asked to refill some minutes."""
+def _refill_s(url: str) -> int:
+    """How much X sends again on a new connection: only where it was asked to refill some minutes."""
     minutes = parse_qs(urlsplit(url).query).get("backfill_minutes", [""])[-1]
-    return (int(minutes) + 1) * 60 if minutes.isascii() and minutes.isdigit() and int(minutes) else 0
+    return int(minutes) * 60 if minutes.isascii() and minutes.isdigit() else 0
+
+
+def _keep_ids_s(url: str) -> int:
+    """How long ids matter: as long as posts may come again, and a minute."""
+    refill_s = _refill_s(url)
+    return refill_s + 60 if refill_s else 0

@@ -23,10 +23,10 @@ end
 
 -- begin(token, boards as a JSON list of keys, in the order of KEYS): become the owner.
 -- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more, boards
--- that have more than the stream has: somebody deleted its hash}.
+-- that have more than the stream has: somebody deleted its hash, until when anybody listened to upstream}.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
-  local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards')
+  local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard')
   local seq = tonumber(state[1] or 0)
   local applied = all_applied(-1)
   local first = first_in_journal() or seq + 1
@@ -53,7 +53,14 @@ local function begin()
   redis.call('HSET', stream, 'owner', token, 'seq', seq, 'boards', ARGV[4])
   local gone = {}
   for board in pairs(dropped) do gone[#gone + 1] = board end
-  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost, ahead}
+  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost, ahead, state[5] or '0'}
+end
+
+-- look(token, until when upstream was listened to, in Unix seconds): answers {owner, seq}.
+local function look()
+  local state = redis.call('HMGET', stream, 'owner', 'seq')
+  if state[1] == ARGV[3] and ARGV[4] ~= '0' then redis.call('HSET', stream, 'heard', ARGV[4]) end
+  return {state[1] or '', tonumber(state[2] or 0)}
 end
 
 -- append(token, seq, position, ids as JSON, their time, forget ids before, then channel, message, channel, message...):
@@ -83,4 +90,5 @@ local function append()
 end
 
 if verb == 'begin' then return begin() end
+if verb == 'look' then return look() end
 return append()

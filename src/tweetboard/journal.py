@@ -24,7 +24,10 @@ NO_BATCH: Final = -1
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What a stream's state was when a session began on it."""
+    """What a stream's state was when a session began on it.
+
+    `heard_until` is when anybody listened to upstream last, in Unix seconds, 0 where that is not known.
+    """
 
     token: str
     seq: int
@@ -33,6 +36,7 @@ class Begun(msgspec.Struct, frozen=True):
     dropped_boards: list[str]
     lost_batches: int
     boards_ahead: int = 0
+    heard_until: float = 0.0
 
 
 class OutOfStep(Exception):
@@ -120,7 +124,9 @@ class Journal:
         token = secrets.token_hex(8)
         board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
         reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys)
-        seq, position, predecessor, dropped, lost, ahead = cast("tuple[int, bytes, bytes, bytes, int, int]", reply)
+        seq, position, predecessor, dropped, lost, ahead, heard = cast(
+            "tuple[int, bytes, bytes, bytes, int, int, bytes]", reply
+        )
         return Begun(
             token=token,
             seq=seq,
@@ -129,6 +135,7 @@ class Journal:
             dropped_boards=msgspec.json.decode(dropped, type=list[str]),
             lost_batches=lost,
             boards_ahead=ahead,
+            heard_until=float(heard),
         )
 
     async def append(self, session: Session, batch: Batch, *, keep_ids_s: int = 0) -> int:
@@ -150,11 +157,15 @@ class Journal:
             raise OutOfStep(number)
         return number
 
-    async def look(self) -> tuple[str, int]:
-        """Read the stream's owner and its last batch. Raises `StoreError`."""
-        reply = await self._store.execute("HMGET", self.stream_key, "owner", "seq")
-        owner, seq = cast("tuple[bytes | None, bytes | None]", reply)
-        return (owner or b"").decode(), int(seq or 0)
+    async def look(self, token: str = "", heard_until: float = 0.0) -> tuple[str, int]:
+        """Read the stream's owner and its last batch. Raises `StoreError`.
+
+        The owner, who shows its `token`, also notes until when it has listened to upstream, in Unix seconds.
+        """
+        heard = f"{heard_until:.3f}" if heard_until else "0"
+        reply = await self._store.run(_SCRIPT, self._keys, "look", self.name, token, heard)
+        owner, seq = cast("tuple[bytes, int]", reply)
+        return owner.decode(), seq
 
     async def recent_ids(self) -> list[str]:
         """Read the ids of recent posts, where append was told to keep them. Raises `StoreError`."""

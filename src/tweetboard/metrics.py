@@ -70,6 +70,7 @@ class Watched(Collector):
         yield _counters("stream_losses", "Connections that ended or failed.", ("cause",), lost)
         yield _counter("stream_received_bytes", "Bytes read from the stream.", state.received_bytes)
         yield _gauge("stream_last_received_timestamp_seconds", "When it last said anything.", state.last_received)
+        yield _counter("stream_gap_seconds", "Time nobody listened to a stream that cannot go back.", state.gap_s)
         yield _counter("stream_repeats", "Records that a resumed stream sent again.", state.repeats)
         skipped = [((reason,), count) for reason, count in self._skipped.items()]
         skipped.append((("oversized",), state.oversized))

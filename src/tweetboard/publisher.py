@@ -27,8 +27,16 @@ log = logging.getLogger(__name__)
 class Source(Protocol):
     """Where records come from."""
 
-    def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
-        """Yield blocks from after `position` on ("": from now, or the beginning), with the position after each."""
+    @property
+    def heard_until(self) -> float:
+        """Until when it has surely listened, in Unix seconds; 0 for not yet, and where no time can be missed."""
+        ...
+
+    def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield blocks from after `position` on ("": from now, or the beginning), with the position after each.
+
+        `heard_until` is when anybody has listened last: what passed since, and cannot be asked for again, is a gap.
+        """
         ...
 
 
@@ -167,8 +175,8 @@ class Publisher:
         session = self._ended = Session(begun, self._boards, self._outbox.applied)
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:
-            lease = group.create_task(self._keep_lease(session), name="lease")
-            reader = group.create_task(self._read(session, begun.position, source, decoder), name="stream")
+            lease = group.create_task(self._keep_lease(session, source), name="lease")
+            reader = group.create_task(self._read(session, begun, source, decoder), name="stream")
             appender = group.create_task(self._append_all(session, reader), name="append")
             await first_of(stopping.wait(), asyncio.wait([reader]))
             reader.cancel()
@@ -178,10 +186,10 @@ class Publisher:
             lease.cancel()
         await self._release()
 
-    async def _read(self, session: Session, position: str, source: Source, decoder: Decodes) -> None:
+    async def _read(self, session: Session, begun: Begun, source: Source, decoder: Decodes) -> None:
         """Gather what the source yields, as long as the boards keep up; what was read before a failure still counts."""
         try:
-            async with aclosing(source.blocks(position)) as blocks:
+            async with aclosing(source.blocks(begun.position, begun.heard_until)) as blocks:
                 async for block, reached in blocks:
                     self._gather(decoder.decode(block), reached)
                     while not self._outbox.room:
@@ -269,15 +277,15 @@ class Publisher:
         session.token, session.broken = begun.token, ""
         return begun.seq
 
-    async def _keep_lease(self, session: Session) -> None:
-        """Renew the lease, and look whether Redis went back while nothing was flowing."""
+    async def _keep_lease(self, session: Session, source: Source) -> None:
+        """Renew the lease, look whether Redis went back while nothing was flowing, and note that we listen."""
         while True:
             await asyncio.sleep(RENEW_S)
             known = session.seq
             try:
                 if not await self._lease.hold():
                     raise SessionEnded(f"stream {self._journal.name} belongs to {self._lease.other} now")
-                owner, seq = await self._journal.look()
+                owner, seq = await self._journal.look(session.token, source.heard_until)
             except StoreUnavailable:
                 await self._store.wait()
                 self._doubt()

@@ -46,7 +46,12 @@ class FileSource:
             raise ConfigurationError(f"replay: {self._path}: {error.strerror}") from error
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+    @property
+    def heard_until(self) -> float:
+        """Nothing of a file passes unheard."""
+        return 0.0
+
+    async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:  # noqa: ARG002 - a file waits
         """Yield all blocks, once; a file has no positions.
 
         Raises `StreamRefused` for a file that cannot be read, and when asked again: a session that began anew in the

@@ -65,7 +65,10 @@ log = logging.getLogger(__name__)
 
 
 class StreamState(msgspec.Struct):
-    """What the connection is doing and has done; times are Unix seconds, 0 for never."""
+    """What the connection is doing and has done; times are Unix seconds, 0 for never.
+
+    `gap_s` is how long nobody listened to an upstream that cannot go back: what passed then is on no board.
+    """
 
     live: bool = False
     trouble: str = "not connected yet"
@@ -74,6 +77,7 @@ class StreamState(msgspec.Struct):
     received_bytes: int = 0
     last_received: float = 0.0
     repeats: int = 0
+    gap_s: float = 0.0
     oversized: int = 0
 
 
@@ -135,7 +139,8 @@ class HttpStream:
     """The stream at `url`; `token` is sent as a bearer token, and only there; it goes before a password in `url`.
 
     `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
-    again before each read, for `auto` knows its format only after the first.
+    again before each read, for `auto` knows its format only after the first. `refill_s` is how much of what passed
+    unheard the upstream sends again by itself.
     """
 
     def __init__(
@@ -147,6 +152,7 @@ class HttpStream:
         headers: dict[str, str] | None = None,
         stall_timeout_s: Callable[[], float] = lambda: 0,
         max_line_bytes: int = 1 << 20,
+        refill_s: float = 0.0,
     ) -> None:
         self._client = client
         self._url = url
@@ -163,13 +169,22 @@ class HttpStream:
         self._backoff = Backoff(random.random)
         self._stall_timeout_s = stall_timeout_s
         self._was_short = False
+        self._refill_s = refill_s
+        self._heard_until = 0.0
         self.state = StreamState()
 
-    async def blocks(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+    @property
+    def heard_until(self) -> float:
+        """Until when somebody has surely listened, in Unix seconds; 0 for not yet."""
+        return time.time() if self.state.live else self._heard_until
+
+    async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
         """Yield blocks from after `position` on, each with the position after it, over as many connections as it takes.
 
-        Raises `StreamRefused` where connecting again cannot help.
+        `heard_until` is when anybody, perhaps another instance, has listened last. Raises `StreamRefused` where
+        connecting again cannot help.
         """
+        self._heard_until = max(self._heard_until, heard_until)
         clock = asyncio.get_running_loop().time
         while True:
             began_s = clock()
@@ -185,6 +200,7 @@ class HttpStream:
             except StreamLost as error:
                 lost = error
             finally:
+                self._heard_until = self.heard_until
                 self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
             await asyncio.sleep(self._lost(lost, clock() - began_s))
 
@@ -196,7 +212,7 @@ class HttpStream:
     async def _connection(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
         async with self._response(position) as response:
             framer = framer_for(response.headers.get("content-type", ""), self._max_line_bytes)
-            self._connected()
+            self._connected(position)
             resumed = Resumed(position, self.state)
             oversized_before = self.state.oversized
             async with aclosing(self._chunks(response)) as chunks:
@@ -226,8 +242,13 @@ class HttpStream:
         log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
         return delay_s
 
-    def _connected(self) -> None:
+    def _connected(self, position: str) -> None:
         self.state.connects += 1
+        missed_s = time.time() - self._heard_until - self._refill_s
+        if self._heard_until and not position and missed_s > 0:
+            self.state.gap_s += missed_s
+            log.warning("%.1f s of the stream went by unheard, and it cannot go back", missed_s)
+        self._heard_until = time.time()
         self.state.live, self.state.trouble = True, ""
         log.info("stream connected: %s", httpx.URL(self._url).copy_with(query=None, userinfo=b""))
 
@@ -271,6 +292,7 @@ class HttpStream:
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
+                    self.state.live, self._heard_until = False, max(self._heard_until, self.state.last_received)
                     raise StreamLost(f"nothing came for {limit_s:g} s, not even a keep-alive") from None
                 self.state.received_bytes += len(raw)
                 self.state.last_received = time.time()
