@@ -139,7 +139,7 @@ class Source:
         self._world = world
         self._process = process
 
-    def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+    def blocks(self, position: str, _: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
         """Open a reading: each session has one."""
         self._world.count("session")
         reading = Reading(self._process)

@@ -1,13 +1,17 @@
 """What a person at a terminal gets, without running the daemon itself (test_daemon.py does that)."""
 
+import asyncio
 import io
 import json
 import logging
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 from tweetboard import __version__, cli
 from tweetboard.errors import StoreUnavailable, StreamRefused
@@ -96,6 +100,73 @@ def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tweetboard: replay: nowhere.ndjson: No such file or directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--listen", "99999"], "argument --listen: '99999' is not a port from 0 to 65535"),
+        (["--listen", "z"], "argument --listen: 'z' is not a port from 0 to 65535"),
+        (["--rate", "x"], "argument --rate: 'x' is not a number above 0 and up to 10,000"),
+        (["--rate", "0"], "argument --rate: '0' is not a number above 0 and up to 10,000"),
+        (["--rate", "nan"], "argument --rate: 'nan' is not a number above 0 and up to 10,000"),
+    ],
+)
+def test_a_wrong_number_is_told_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["simulate", *arguments])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(told)
+
+
+def test_whoever_has_read_enough_may_go(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check | head -1` leaves no error behind, not even where the pipe broke inside a group of tasks."""
+
+    def fall(_: object) -> int:
+        raise ExceptionGroup("g", [BrokenPipeError()])
+
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as output:
+        os.close(reading)
+        monkeypatch.setattr("sys.stdout", output)
+        monkeypatch.setattr(cli, "_run", fall)
+        assert cli.main([]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_the_log_does_not_run_into_the_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    before = handler.stream
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    with Progress(console=Console(stderr=True)) as bars, cli._log_above():  # noqa: SLF001 - what replay does
+        bars.add_task("", total=1)
+        logging.getLogger().warning("a line of its own")
+    assert handler.stream is before
+    assert re.search(r"(^|[\n\r]|\x1b\[2K)a line of its own\n", capsys.readouterr().err)
+
+
+def test_a_stop_while_the_embedded_server_still_reads_its_data_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has been read yet, so there is nothing to wait for."""
+    ended: list[str] = []
+
+    async def slow_to_start(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    monkeypatch.setattr(cli, "serve", slow_to_start)
+    assert cli.main([]) == 0
+    assert ended == ["cancelled"]
+    assert capsys.readouterr().err == ""
+
+
 def test_version_and_help_name_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
@@ -140,7 +211,7 @@ def test_standard_input_that_is_a_file_is_read_to_its_end(
     with Path(path).open("rb") as file:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
         assert cli.main(["replay", "-"]) == 0
-    assert "usernames (1 names)" in capsys.readouterr().out
+    assert "usernames (1 name)" in capsys.readouterr().out
 
 
 def test_a_file_without_posts_is_a_failure_that_shows_what_a_post_is(

@@ -483,11 +483,26 @@ async def test_a_replay_of_a_silent_pipe_ends_at_the_first_signal_with_what_it_h
                 os.write(writing, b'{"username": "ann"}\n' * 3)
                 await until_reply(store, 3.0, "ZSCORE", "demo:replay:username_scoreboard", "ann")
                 assert await running.stopped(number, 5) == 0, running.errors
-                assert "usernames (1 names)" in running.output
+                assert "usernames (1 name)" in running.output
                 assert "ann" in running.output
+                assert f"stopped before the end of {place}: this is a part of it" in running.errors
     finally:
         os.close(reading)
         os.close(writing)
+
+
+async def test_a_replay_whose_redis_stands_still_says_so_at_the_first_signal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "posts")
+    writing = os.open(tmp_path / "posts", os.O_RDWR)
+    folder = tmp_path / "redis"
+    async with redis_server(folder) as server, connected(folder) as store:
+        async with command(tmp_path, "replay", "posts", "--redis", redis_url(folder)) as running:
+            await until_reply(store, 1, "EXISTS", "demo:replay:tweetboard:replay")
+            server.send_signal(signal.SIGSTOP)
+            assert await running.stopped(signal.SIGTERM, 5) == 1
+            assert "tweetboard: replay: stopped, Redis at " in running.errors.splitlines()[-1]
+            server.send_signal(signal.SIGCONT)
+    os.close(writing)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -427,8 +427,9 @@ async def test_a_folder_that_cannot_be_written_is_the_users_to_mend(folder: Path
 
 
 @pytest.fixture
-def temp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make an empty folder the system's temporary one, for child processes too."""
+def temp(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the system's temporary one, for child processes too; pytest's own lies elsewhere by then."""
+    assert tmp_path.exists()
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))

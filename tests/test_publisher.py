@@ -10,7 +10,10 @@ import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
-from tweetboard.errors import NotDrained, StreamRefused, TweetboardError
+from tweetboard.daemon import Pipe
+from tweetboard.errors import NotDrained, StoreUnavailable, StreamRefused, TweetboardError
+from tweetboard.journal import Begun, Session
+from tweetboard.outbox import Batch
 from tweetboard.store import Store, open_store
 
 SEED = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
@@ -127,7 +130,7 @@ async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
 
 
 async def test_what_is_read_when_another_instance_takes_over_is_counted_as_lost_where_it_cannot_be_read_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other has read the same stream meanwhile; sent by us as well, names could count twice."""
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
@@ -140,6 +143,7 @@ async def test_what_is_read_when_another_instance_takes_over_is_counted_as_lost_
         await wait_until(lambda: pipe.publisher.published.sessions == 2)
     assert await scores(pipe, "usernames") == {"alice": 1}
     assert pipe.publisher.published.lost_names == 3
+    assert "3 names are lost" in caplog.text
 
 
 async def test_redis_that_went_back_beyond_memory_costs_a_stream_that_cannot_rewind_only_what_is_forgotten(
@@ -164,6 +168,67 @@ async def test_redis_that_went_back_beyond_memory_costs_a_stream_that_cannot_rew
         await wait_until(lambda: pipe.publisher.published.posts == 5)
     assert await scores(pipe, "usernames") == {"kept": 1, "remembered": 1, "after": 1}
     assert (pipe.publisher.published.lost_batches, pipe.publisher.published.lost_names) == (2, 0)
+
+
+def hold_appends(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let no batch reach Redis until the returned event is set."""
+    append, going_on = pipe.journal.append, asyncio.Event()
+
+    async def held(session: Session, batch: Batch, *, keep_ids_s: int = 0) -> int:
+        await going_on.wait()
+        return await append(session, batch, keep_ids_s=keep_ids_s)
+
+    monkeypatch.setattr(pipe.journal, "append", held)
+    return going_on
+
+
+def end_session(pipe: Pipe) -> None:
+    assert pipe.journal.session is not None
+    pipe.journal.session.broken_by("the test wants it so")
+
+
+async def test_a_begin_whose_answer_is_lost_loses_nothing_that_its_session_left(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner before is then a token that was never heard of as ours, and yet is."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.02)
+    pipe = a_pipe(store)
+    begin, answers = pipe.journal.begin, iter([False])
+
+    async def unanswered() -> Begun:
+        begun = await begin()
+        if not next(answers, True):
+            raise StoreUnavailable("the connection was cut")
+        return begun
+
+    async with running(pipe, ListSource(POSTS, stays=True, rewinds=False)):
+        going_on = hold_appends(pipe, monkeypatch)
+        await wait_until(lambda: pipe.publisher.outstanding_names == 6)
+        monkeypatch.setattr(pipe.journal, "begin", unanswered)
+        end_session(pipe)
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        going_on.set()
+    assert await scores(pipe, "usernames") == USERNAMES
+    assert pipe.publisher.published.lost_names == 0
+
+
+@pytest.mark.parametrize("rewinds", [True, False])
+async def test_a_session_that_ends_after_the_stop_is_followed_by_one_that_sends_what_it_left(
+    store: Store, monkeypatch: pytest.MonkeyPatch, *, rewinds: bool
+) -> None:
+    """And reads nothing: what it left was read once already."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.02)
+    pipe = a_pipe(store)
+    async with running(pipe, ListSource(POSTS, stays=True, rewinds=rewinds)) as stopping:
+        going_on = hold_appends(pipe, monkeypatch)
+        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        stopping.set()
+        end_session(pipe)
+        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        going_on.set()
+    assert await scores(pipe, "usernames") == USERNAMES
+    assert await scores(pipe, "hashtags") == HASHTAGS
+    assert pipe.publisher.published.posts == 3
 
 
 async def test_redis_that_went_back_while_nothing_flowed_is_noticed(

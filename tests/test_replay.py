@@ -1,6 +1,7 @@
 """Posts from a file or standard input: all of them, once."""
 
 import asyncio
+import gzip
 import os
 import stat
 import sys
@@ -136,6 +137,25 @@ async def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(StreamRefused, match="standard input"):
         await lines_of(FileSource("-"))
+
+
+async def test_a_compressed_file_is_read_as_what_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "posts.sse.gz"
+    path.write_bytes(gzip.compress(b"data: {}\n\n") + gzip.compress(b"data: []\n\n"))
+    events = [event async for block, _ in FileSource(str(path)).blocks("") for event in block.events]
+    assert [event.data for event in events] == [b"{}", b"[]"]
+
+
+async def test_a_file_that_is_only_named_as_if_it_were_compressed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "posts.ndjson.gz"
+    path.write_bytes(b"{}\n")
+    with pytest.raises(StreamRefused, match=r"posts\.ndjson\.gz: the body is not valid gzip"):
+        await lines_of(FileSource(str(path)))
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is a directory"):
+        _ = FileSource(str(tmp_path)).size_bytes
 
 
 # --- What is no regular file ---

@@ -2,7 +2,10 @@
 
 import sys
 
-from tweetboard.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from tweetboard.cli import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # before there is a loop that hears it
+        sys.exit(130)

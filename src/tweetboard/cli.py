@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +25,7 @@ from rich.table import Table
 from tweetboard import __version__
 from tweetboard.config import DEMO, Flag, Settings, load, masked, stream_name
 from tweetboard.daemon import Pipe, checking, replaying, serve
-from tweetboard.errors import TweetboardError
+from tweetboard.errors import StoreUnavailable, TweetboardError
 from tweetboard.replay import FileSource
 from tweetboard.simulate import demo_server
 from tweetboard.waiting import first_of
@@ -42,6 +43,9 @@ _FLAGS: Final = {
 MAX_RATE: Final = 10_000
 """Posts per second that one core can still invent."""
 
+LAST_READ_S: Final = 1.0
+"""A replay that is stopped waits no longer for its boards, so that a stop takes 5 s at most."""
+
 _PARTS: Final = ("redis", "stream")
 """What `check` tries, in this order."""
 
@@ -57,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL, and a secret with it
     try:
         return _run(options)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         first = _first(error)
+        if isinstance(first, BrokenPipeError):  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         log.debug("what happened in full:", exc_info=error)
         if isinstance(first, TweetboardError):
             lines, code = str(first).splitlines(), first.exit_code
@@ -106,18 +110,27 @@ async def _stoppable(command: Command, settings: Settings, options: argparse.Nam
 
 
 async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
+    serving = asyncio.Event()
+
     def announce(address: str) -> None:
+        serving.set()
         boards = " and ".join(f"{address}/{name}" for name in settings.boards)
         demo = " (demo: an invented town; --stream URL shows yours)" if settings.stream.url == DEMO else ""
         _say(f"boards at {boards}{demo}")
 
-    await serve(settings, os.environ, stopping, announce)
+    async def stopped_before() -> None:
+        """End at a stop that comes while an embedded server still reads its data: there is nothing to drain yet."""
+        await stopping.wait()
+        if serving.is_set():
+            await asyncio.Event().wait()
+
+    await first_of(serve(settings, os.environ, stopping, announce), stopped_before())
     return 0
 
 
 async def _command_replay(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     console = Console(stderr=True)
-    with Progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console) as bars:
+    with Progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console) as bars, _log_above():
         source = FileSource(
             options.file,
             max_line_bytes=settings.stream.max_line_bytes,
@@ -126,7 +139,13 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
         bar = bars.add_task("", total=source.size_bytes)
         async with replaying(settings, os.environ, source, stopping) as pipe:
             bars.stop()
-            await _print_boards(pipe)
+            try:
+                async with asyncio.timeout(LAST_READ_S if stopping.is_set() else None):
+                    await _print_boards(pipe)
+            except TimeoutError:
+                raise StoreUnavailable(f"replay: stopped, Redis at {pipe.store.address} does not answer") from None
+            if stopping.is_set():
+                sys.stderr.write(f"tweetboard: stopped before the end of {options.file}: this is a part of it\n")
             if not pipe.publisher.published.posts and not stopping.is_set():
                 example = '{"username": "alice", "hashtags": ["redis"]}'
                 sys.stderr.write(f"tweetboard: no posts in {options.file}: one JSON object a line, such as {example}\n")
@@ -134,11 +153,25 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
     return 0
 
 
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """Let the log stand above a progress bar, whose console has taken standard error's place."""
+    handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            handler.setStream(stream or sys.__stderr__)
+
+
 async def _print_boards(pipe: Pipe) -> None:
     console = Console(emoji=False)  # a name such as :smile: is no picture
     for board in pipe.boards.values():
         page = await board.top()
-        table = Table(title=f"{board.name} ({page.total:,} names)", title_justify="left")
+        table = Table(
+            title=f"{board.name} ({page.total:,} {'name' if page.total == 1 else 'names'})", title_justify="left"
+        )
         table.add_column("rank", justify="right")
         table.add_column("name", overflow="fold")
         table.add_column("score", justify="right")
@@ -212,9 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
     simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="posts per second (40)")
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
-    simulate.add_argument(
-        "--listen", type=int, choices=range(65536), default=0, metavar="PORT", help="where to serve it (any free port)"
-    )
+    simulate.add_argument("--listen", type=_port, default=0, metavar="PORT", help="where to serve it (any free port)")
     return parser
 
 
@@ -233,10 +264,19 @@ def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
     if not 0 < rate <= MAX_RATE:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {MAX_RATE:,}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to {MAX_RATE:,}")
     return rate
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
 
 
 def _say(line: str) -> None:

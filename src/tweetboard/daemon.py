@@ -5,6 +5,7 @@ with a deadline. What must not: anything a part can know by itself, signals, pri
 """
 
 import asyncio
+import errno
 import logging
 import time
 from collections import Counter
@@ -134,7 +135,8 @@ class Pipe:
         more = {reason: count - reported[reason] for reason, count in nothing.items() if reason not in EXPECTED}
         more = {reason: count for reason, count in more.items() if count}
         for reason, count in more.items():
-            log.warning("skipped %d: %s: %s", count, reason, self.skipped.examples.get(reason, "see /metrics"))
+            example = self.skipped.examples.get(reason)
+            log.warning("skipped %d: %s%s", count, reason, f": {example}" if example else "")
         reported.update(more)
         return bool(more)
 
@@ -173,11 +175,12 @@ async def serve(
             )
         except OSError as error:
             where = f"{settings.http.host}:{settings.http.port}"
-            raise ConfigurationError(f"http.port: cannot listen on {where}: {error.strerror}") from error
+            key = "http.host" if error.errno == errno.EADDRNOTAVAIL else "http.port"
+            raise ConfigurationError(f"{key}: cannot listen on {where}: {error.strerror}") from error
         publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
         on_ready(address)
         await pipe.drained(publishing, stopping)
-        log.info("stopped: %d posts counted", pipe.publisher.published.posts)
+        log.info("stopped: %d posts read", pipe.publisher.published.posts)
 
 
 @asynccontextmanager
@@ -207,7 +210,9 @@ async def replaying(
         async with pipe.subscribed(*servers) as group:
             publishing = group.create_task(pipe.publisher.run(source, pipe.decoder, stopping), name="publisher")
             await pipe.drained(publishing, stopping)
-            await publishing
+            await asyncio.wait([publishing])
+            if publishing.cancelled():
+                raise StoreUnavailable(f"replay: stopped, Redis at {store.address} is unavailable: {store.trouble}")
             yield pipe
 
 

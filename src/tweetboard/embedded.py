@@ -30,7 +30,8 @@ from tweetboard.store import open_store
 START_TIMEOUT_S: Final = 30.0
 """An append-only file of 1 GB loads in about 10 s."""
 
-STOP_TIMEOUT_S: Final = 2.0
+STOP_TIMEOUT_S: Final = 1.0
+"""What it has not written by then, the system has: a kill loses none of it."""
 
 SHORT_LIFE_S, RESTART_PAUSE_S = 5.0, 0.5
 """A server that ends again so soon is started with a pause, not as fast as it can fall over."""

@@ -8,6 +8,7 @@ and subscribers of one process know of each other. What must not: how batches ar
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -21,6 +22,9 @@ from tweetboard.store import Script, Store
 _SCRIPT = Script("journal")
 
 NO_BATCH: Final = -1
+
+MAX_TOKENS: Final = 1000
+"""So many of its own tokens a process remembers: more begins than any trouble brings between two looks."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -91,8 +95,8 @@ class Session:
 class Journal:
     """The journal of the stream `name`, feeding boards given as (channel, board key) pairs.
 
-    `session` is the present ownership, None while there is none; `listeners` are called whenever what they remember of
-    it may not hold any more.
+    `session` is the present ownership, None while there is none; `tokens` are those that were sent with a begin, be it
+    answered or not; `listeners` are called whenever what they remember of the session may not hold any more.
     """
 
     def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]]) -> None:
@@ -108,6 +112,7 @@ class Journal:
             *(f"{store.key(key)}:applied" for _, key in boards),
         ]
         self.session: Session | None = None
+        self.tokens = deque[str](maxlen=MAX_TOKENS)
         self.listeners: list[Callable[[], None]] = []
 
     def open(self, session: Session) -> None:
@@ -122,6 +127,7 @@ class Journal:
         The lease must be held: it is what keeps two daemons from fencing each other for ever.
         """
         token = secrets.token_hex(8)
+        self.tokens.append(token)
         board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
         reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys)
         seq, position, predecessor, dropped, lost, ahead, heard = cast(

@@ -18,6 +18,9 @@ LIFE_MS: Final = 3000
 RENEW_S: Final = 1.0
 """Three chances to renew within one life."""
 
+RELEASE_TIMEOUT_S: Final = 0.3
+"""Giving a lease up is a courtesy, for it ends by itself: no stop waits for it longer."""
+
 _SCRIPT = Script("lease")
 
 log = logging.getLogger(__name__)
@@ -49,9 +52,13 @@ class Lease:
         return self.held
 
     async def release(self) -> None:
-        """Give the lease up where it is ours, so that a standby need not wait for its end. Raises `StoreError`."""
+        """Give the lease up where it is ours, so that a standby need not wait for its end; without Redis, it does."""
         self.held = False
-        await self._store.run(_SCRIPT, [self.key], "release", self.holder)
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await self._store.run(_SCRIPT, [self.key], "release", self.holder)
+        except (StoreUnavailable, TimeoutError) as error:
+            log.debug("lease %s not released, it ends by itself: %r", self.key, error)
 
     async def keep(self) -> None:
         """Take and renew the lease for ever, as far as Redis is there; release it when cancelled."""
@@ -66,7 +73,4 @@ class Lease:
                     await asyncio.sleep(RENEW_S)
         finally:
             if self.held:
-                try:
-                    await self.release()
-                except StoreUnavailable as error:
-                    log.debug("lease %s not released, it ends by itself: %s", self.key, error)
+                await self.release()

@@ -177,11 +177,13 @@ class Outbox:
         return self._batches[self.acknowledged + 1 - self._batches[0].seq]
 
     def acknowledge(self, batch: Batch) -> None:
-        """Note that `batch` is in the journal, and forget what is `REMEMBERED_S` older."""
+        """Note that `batch` is in the journal, and forget what is `REMEMBERED_S` older and on every board."""
         self.acknowledged = batch.seq
         # A batch is in, answered or not, by the time the one after it is sent; when its own answer came says less.
-        while (first := self._batches[0]) is not batch and (
-            batch.sent_at - self._batches[1].sent_at >= REMEMBERED_S or self._batch_bytes > MAX_REMEMBERED_BYTES
+        while (
+            (first := self._batches[0]) is not batch
+            and first.seq <= self._applied
+            and (batch.sent_at - self._batches[1].sent_at >= REMEMBERED_S or self._batch_bytes > MAX_REMEMBERED_BYTES)
         ):
             self._batches.popleft()
             self._batch_bytes -= first.size_bytes

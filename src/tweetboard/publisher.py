@@ -89,7 +89,7 @@ class Publisher:
         A session that ends is followed by another. Raises `StreamError` where the source fails for good and
         `StoreRefused`, alone or in a group. There is no deadline here: whoever cancels finds `outstanding_names`.
         """
-        while not stopping.is_set():
+        while not stopping.is_set() or self._outbox.outstanding_names:
             try:
                 begun = await self._begin(stopping)
                 if begun is not None:
@@ -99,7 +99,7 @@ class Publisher:
                 log.warning(
                     "session ended with %d names not on the boards, beginning anew: %s", left, ended.exceptions[0]
                 )
-                if not stopping.is_set():
+                if not stopping.is_set():  # else nobody here will read it again
                     self._outbox.end()
             else:
                 break
@@ -139,17 +139,22 @@ class Publisher:
 
         What it left is then lost, as far as it was not in the journal: sent now, it might count a second time.
         """
-        session, left = self._ended, self._outbox
-        kept: list[Draft] = []
-        if begun is None or session is None or begun.predecessor not in (session.token, session.predecessor):
+        session, left, kept = self._ended, self._outbox, list[Draft]()
+        in_journal = left.acknowledged
+        if begun is None or session is None or not self._is_ours(begun, session):
             self._ended = None
+            left.end()
         else:
-            session.token = begun.token
+            in_journal = max(in_journal, begun.seq)
+            if begun.boards_ahead or left.forgotten_after(begun.seq):
+                left.end()  # positions must not go past what is missing
             # Where the boards have more than the stream, somebody has deleted its hash: what was sent may be on them.
             kept = left.left_after(math.inf if begun.boards_ahead else begun.seq)
             self.published.lost_batches += left.forgotten_after(begun.seq)
-        lost = sum(draft.names for draft in left.left_after(left.acknowledged)) - sum(draft.names for draft in kept)
-        self.published.lost_names += max(lost, 0)
+        lost = sum(draft.names for draft in left.left_after(in_journal)) - sum(draft.names for draft in kept)
+        if lost > 0:
+            self.published.lost_names += lost
+            log.error("%d names are lost: read before the session ended, and nobody can read them again", lost)
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
             bucket_s=self._bucket_s,
@@ -157,6 +162,10 @@ class Publisher:
             keep_ids=self._ids.keep_s > 0,
             drafts=kept,
         )
+
+    def _is_ours(self, begun: Begun, session: Session) -> bool:
+        """Whether nobody else had the stream since `session`; the answer to a begin of ours may have been lost."""
+        return begun.predecessor == session.predecessor or begun.predecessor in self._journal.tokens
 
     def _report(self, begun: Begun) -> None:
         self.published.sessions += 1
@@ -176,7 +185,8 @@ class Publisher:
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:
             lease = group.create_task(self._keep_lease(session, source), name="lease")
-            reader = group.create_task(self._read(session, begun, source, decoder), name="stream")
+            reading = _nothing() if stopping.is_set() else self._read(session, begun, source, decoder)
+            reader = group.create_task(reading, name="stream")
             appender = group.create_task(self._append_all(session, reader), name="append")
             await first_of(stopping.wait(), asyncio.wait([reader]))
             reader.cancel()
@@ -184,7 +194,7 @@ class Publisher:
             self._wake.set()
             await asyncio.wait([appender])
             lease.cancel()
-        await self._release()
+        await self._lease.release()
 
     async def _read(self, session: Session, begun: Begun, source: Source, decoder: Decodes) -> None:
         """Gather what the source yields, as long as the boards keep up; what was read before a failure still counts."""
@@ -266,13 +276,13 @@ class Publisher:
         read anew - which not every upstream could do. But where the one before us has gone on meanwhile, its batches
         end elsewhere than ours of the same numbers.
         """
-        if owner != session.predecessor:
+        if owner != session.predecessor and owner not in self._journal.tokens:
             raise SessionEnded(f"another session has taken stream {self._journal.name} over")
         begun = await self._journal.begin()
         self._report(begun)
         if begun.boards_ahead:
             raise SessionEnded(f"the boards have more than {self._journal.stream_key}: somebody has deleted it")
-        if (begun.predecessor, begun.seq) != (session.predecessor, session.began_after):
+        if begun.seq != session.began_after or not self._is_ours(begun, session):
             raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
         session.token, session.broken = begun.token, ""
         return begun.seq
@@ -299,8 +309,6 @@ class Publisher:
         self._doubtful = True
         self._wake.set()
 
-    async def _release(self) -> None:
-        try:
-            await self._lease.release()
-        except StoreUnavailable as error:
-            log.debug("lease not released, it ends by itself: %s", error)
+
+async def _nothing() -> None:
+    """Read nothing: what a session that begins after the stop has to send was read before."""

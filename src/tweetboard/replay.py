@@ -14,7 +14,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tweetboard.errors import ConfigurationError, StreamRefused
+from tweetboard.decompression import decompressor_for
+from tweetboard.errors import ConfigurationError, StreamLost, StreamRefused
 from tweetboard.framing import Block, framer_for
 from tweetboard.stream import StreamState
 
@@ -23,6 +24,8 @@ READ_BYTES: Final = 256 * 1024
 
 class FileSource:
     """The records of the file at `path`, or of standard input for "-": Server-Sent Events in `.sse`, lines otherwise.
+
+    One whose name ends in `.gz` is compressed.
 
     `on_read` is told how many bytes have been read, each time.
     """
@@ -44,6 +47,8 @@ class FileSource:
             found = Path(self._path).stat()
         except OSError as error:
             raise ConfigurationError(f"replay: {self._path}: {error.strerror}") from error
+        if stat.S_ISDIR(found.st_mode):
+            raise ConfigurationError(f"replay: {self._path} is a directory")
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     @property
@@ -60,18 +65,22 @@ class FileSource:
         if self.state.live:
             raise StreamRefused("replay: Redis lost what had been counted; run the replay again")
         self.state.live = True
-        content_type = "text/event-stream" if self._path.endswith(".sse") else "application/x-ndjson"
-        framer = framer_for(content_type, self._max_line_bytes)
+        is_events = self._path.removesuffix(".gz").endswith(".sse")
+        framer = framer_for("text/event-stream" if is_events else "application/x-ndjson", self._max_line_bytes)
+        decompressor = decompressor_for("gzip" if self._path.endswith(".gz") else "")
         try:
             async with aclosing(_chunks(self._path)) as chunks:
-                async for chunk in chunks:
-                    self.state.received_bytes += len(chunk)
+                async for raw in chunks:
+                    self.state.received_bytes += len(raw)
                     self._on_read(self.state.received_bytes)
-                    block = framer.push(chunk)
-                    self.state.oversized = framer.oversized
-                    yield block, position
+                    for chunk in decompressor.push(raw):
+                        block = framer.push(chunk)
+                        self.state.oversized = framer.oversized
+                        yield block, position
         except OSError as error:
             raise StreamRefused(f"replay: {self._path}: {error.strerror}") from error
+        except StreamLost as error:
+            raise StreamRefused(f"replay: {self._path}: {error}") from error
         yield framer.end(), position
 
 

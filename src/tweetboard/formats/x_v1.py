@@ -12,13 +12,13 @@ from tweetboard.posts import Skip
 class Hashtag(msgspec.Struct, gc=False):
     """One entry of `entities.hashtags`."""
 
-    text: str
+    text: str = ""
 
 
 class Entities(msgspec.Struct, gc=False):
     """What X found in the text."""
 
-    hashtags: list[Hashtag] = []
+    hashtags: list[Hashtag] | None = None
 
 
 class Extended(msgspec.Struct, gc=False):
@@ -76,7 +76,7 @@ def post(record: Record) -> Decoded:
     entities = status.entities
     if status.truncated and status.extended_tweet is not None:
         entities = status.extended_tweet.entities or entities
-    hashtags = [] if entities is None else [entry.text for entry in entities.hashtags]
+    hashtags = [] if entities is None or not entities.hashtags else [entry.text for entry in entities.hashtags]
     time = times.from_x_v1(record.created_at) if record.created_at else times.from_snowflake(record.id_str)
     return decoded(record.id_str, time, user.screen_name, hashtags)
 

@@ -17,13 +17,13 @@ _PROBLEMS: Final = {
 class Hashtag(msgspec.Struct, gc=False):
     """One entry of `entities.hashtags`."""
 
-    tag: str
+    tag: str = ""
 
 
 class Entities(msgspec.Struct, gc=False):
     """What X found in the text."""
 
-    hashtags: list[Hashtag] = []
+    hashtags: list[Hashtag] | None = None
 
 
 class Note(msgspec.Struct, gc=False):
@@ -54,15 +54,15 @@ class Tweet(msgspec.Struct, gc=False):
 class User(msgspec.Struct, gc=False):
     """An account named in `includes`."""
 
-    id: str
-    username: str
+    id: str = ""
+    username: str = ""
 
 
 class Includes(msgspec.Struct, gc=False):
     """Objects that `data` refers to by id."""
 
-    users: list[User] = []
-    tweets: list[Tweet] = []
+    users: list[User] | None = None
+    tweets: list[Tweet] | None = None
 
 
 class Problem(msgspec.Struct, gc=False):
@@ -94,14 +94,14 @@ def post(record: Record) -> Decoded:
     source = tweet
     includes = record.includes
     if includes is not None:
-        for user in includes.users:
-            if user.id == tweet.author_id:
+        for user in includes.users or ():
+            if user.id == tweet.author_id and user.username:
                 author = user.username
                 break
         if tweet.referenced_tweets is not None:
             source = _original(tweet.referenced_tweets, includes) or tweet
     entities = source.entities if source.note_tweet is None else source.note_tweet.entities
-    hashtags = [] if entities is None else [entry.tag for entry in entities.hashtags]
+    hashtags = [] if entities is None or not entities.hashtags else [entry.tag for entry in entities.hashtags]
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
     return decoded(tweet.id, time, author, hashtags)
 
@@ -110,7 +110,7 @@ def _original(references: list[Reference], includes: Includes) -> Tweet | None:
     """Find the post that a retweet repeats: the retweet's own text and entities are cut off."""
     for reference in references:
         if reference.type == "retweeted":
-            return next((tweet for tweet in includes.tweets if tweet.id == reference.id), None)
+            return next((tweet for tweet in includes.tweets or () if tweet.id == reference.id), None)
     return None
 
 
