@@ -222,9 +222,16 @@ class World:
             self.network.stir(0.03, 0.02)
 
     def check_stop(self, reading: Reading, stopped_at: float) -> None:
-        """Check that who stopped clean has everything it read on the boards, unless Redis went back since."""
+        """Check that who stopped clean has everything it read on the boards, unless Redis went back since.
+
+        Where another has taken over, what is in the journal is for that one to apply, and the rest to read again.
+        """
+        owner = self.state.hashes.get(STREAM_KEY, {}).get(b"owner", b"").decode().partition("-")[0]
+        overtaken = owner not in ("", reading.process.name)
+        if overtaken and self.upstream.kind == "rewinds":
+            return
         # What was a repeat was in the journal before, and is another session's to apply where this one has ended.
-        there = (in_journal if self.upstream.kind == "refills" else on_boards)(self.state)
+        there = (in_journal if overtaken or self.upstream.kind == "refills" else on_boards)(self.state)
         missing = {*reading.posts} - there
         if missing and self.network.restarted_at < stopped_at - 3:
             raise Broken(f"{reading.process.name} stopped clean, but {sorted(missing)} are not on the boards")
@@ -250,7 +257,8 @@ class World:
         await self._drained()
         self._check_end(lasting)
         for daemon in self._daemons:
-            if not await daemon.stop():
+            # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to.
+            if not await daemon.stop() and self.upstream.kind != "live":
                 raise Broken("a stop in calm weather left something behind")
         check(self.state)
 

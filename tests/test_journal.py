@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tweetboard import journal as journal_module
 from tweetboard.channel import body, subscribe
-from tweetboard.errors import SessionEnded, StoreRefused
+from tweetboard.errors import SessionEnded, StoreRefused, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Begun, Journal, OutOfStep, Session
 from tweetboard.outbox import Batch
 from tweetboard.store import Store, open_store
@@ -90,8 +90,36 @@ async def test_a_stream_never_seen_begins_at_batch_0_and_so_do_its_boards(fake_j
     begun = await fake_journal.begin()
     store = fake_journal._store  # noqa: SLF001 - to look behind it
     assert begun == Begun(begun.token, 0, "", "", [], 0)
-    assert await hash_of(store, STREAM) == {b"owner": begun.token.encode(), b"seq": b"0", b"boards": b'["ub","hb"]'}
+    assert await hash_of(store, STREAM) == {
+        **{b"owner": begun.token.encode(), b"after": b"", b"seq": b"0"},
+        b"boards": b'["ub","hb"]',
+    }
     assert await applied(store) == [b"0", b"0"]
+
+
+async def test_begins_whose_answers_were_lost_do_not_stand_between_a_session_and_the_one_before(
+    fake_journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two were carried out, and nobody knows; what they took over from is still said, be it ours or another's."""
+    first = (await fake_journal.begin()).token
+    for _ in range(2):
+        await unanswered_begin(fake_journal, monkeypatch)
+    assert (await fake_journal.begin()).predecessor == first
+    await fake_journal._store.execute("HSET", STREAM, "owner", "another")  # noqa: SLF001 - who took over
+    await unanswered_begin(fake_journal, monkeypatch)
+    assert (await fake_journal.begin()).predecessor == "another"
+
+
+async def unanswered_begin(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = journal._store.run  # noqa: SLF001 - where answers are lost
+
+    async def lost(*arguments: Any) -> object:
+        await run(*arguments)
+        raise StoreUnavailable("the connection was cut")
+
+    with monkeypatch.context() as patched, pytest.raises(StoreUnavailable):
+        patched.setattr(journal._store, "run", lost)  # noqa: SLF001 - as above
+        await journal.begin()
 
 
 async def test_no_token_is_used_twice(fake_journal: Journal) -> None:

@@ -181,7 +181,8 @@ def a_command(rng: random.Random) -> list[Word]:
     append: list[Word] = ["EVAL", journal, *keys, "append", "x", *batch]
     apply: list[Word] = ["EVAL", scoreboard, 3, board, f"{board}:applied", "s", "apply", "x", token, seq, seq, counts]
     commands: list[list[Word]] = [
-        ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]'],
+        ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]', rng.choice(("[]", '["t1"]'))],
+        ["EVAL", journal, *keys, "look", "x", token, rng.choice(("0", "100.5"))],
         *[append] * 6,
         *[apply] * 6,
         ["EVAL", lease, 1, "lease", rng.choice(("hold", "release")), token, 100_000],

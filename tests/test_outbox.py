@@ -63,6 +63,44 @@ def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_o
         box.go_back_to(14)
 
 
+def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
+    box = Outbox(0, bucket_s=1, published=Published(), keep_ids=True)
+    for number in range(3):
+        box.gather([post(f"a{number}", post_id=str(number))], "", NOW)
+        sent(box, 0.0)
+    box.gather([post("unsent", post_id="u")], "", NOW)
+    box.end()
+    following = Outbox(7, bucket_s=1, published=Published(), keep_ids=True, drafts=box.left_after(1))
+    assert following.ids == ["1", "2", "u"]
+    following.gather([post("new", post_id="n")], "", NOW)
+    assert following.outstanding_names == 4
+    batches = [sent(following, 0.0) for _ in range(3)]
+    assert [batch.seq for batch in batches] == [8, 9, 10]
+    assert [told(batch, "usernames")["names"] for batch in batches] == [["a1"], ["a2"], ["unsent", "new"]]
+    assert [batch.ids for batch in batches] == [["1"], ["2"], ["u", "n"]]
+
+
+def test_nothing_is_added_to_a_batch_that_was_left() -> None:
+    """It is encoded already; names behind it would be lost in silence, with their ids noted as counted."""
+    box = Outbox(0, bucket_s=1, published=Published())
+    box.gather([post("left")], "", NOW)
+    sent(box, 0.0)
+    following = Outbox(0, bucket_s=1, published=Published(), drafts=box.left_after(0))
+    following.gather([post("new")], "", NOW)
+    assert [told(sent(following, 0.0), "usernames")["names"] for _ in range(2)] == [["left"], ["new"]]
+
+
+def test_what_can_be_read_again_is_not_taken_into_another_session() -> None:
+    box = Outbox(0, bucket_s=1, published=Published())
+    for number in range(2):
+        box.gather([post(f"a{number}")], f"at {number}", NOW)
+        box.next()
+    box.gather([post("unsent")], "at 2", NOW)
+    box.end()
+    assert box.left_after(0) == []
+    assert box.outstanding_names == 0
+
+
 def test_a_channel_without_names_goes_out_empty_so_that_its_numbers_have_no_holes() -> None:
     draft = Draft()
     draft.add([post("a")], "", now=NOW, bucket_s=1)

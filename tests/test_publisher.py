@@ -126,7 +126,7 @@ async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
         await wait_until(lambda: source.asked[-1] == "1")
     assert await scores(pipe, "usernames") == USERNAMES
     assert pipe.publisher.published.lost_names == 0
-    assert "beginning anew: another session" in caplog.text
+    assert "beginning anew: tweetboard:test is not ours any more: another session" in caplog.text
 
 
 async def test_what_is_read_when_another_instance_takes_over_is_counted_as_lost_where_it_cannot_be_read_again(
@@ -198,6 +198,7 @@ async def test_a_begin_whose_answer_is_lost_loses_nothing_that_its_session_left(
     async def unanswered() -> Begun:
         begun = await begin()
         if not next(answers, True):
+            pipe.journal.unanswered.append(begun.token)
             raise StoreUnavailable("the connection was cut")
         return begun
 

@@ -21,12 +21,17 @@ local function all_applied(unknown)
   return applied
 end
 
--- begin(token, boards as a JSON list of keys, in the order of KEYS): become the owner.
--- Answers {seq, position, the owner before, boards no longer fed (JSON), batches that no journal holds any more, boards
+-- begin(token, boards as a JSON list of keys, in the order of KEYS, tokens of the same instance whose begin was never
+-- answered, as JSON): become the owner.
+-- Answers {seq, position, the owner before, not counting those unanswered, boards no longer fed (JSON), batches that no journal holds any more, boards
 -- that have more than the stream has: somebody deleted its hash, until when anybody listened to upstream}.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
-  local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard')
+  local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard', 'after')
+  local before = state[3] or ''
+  for _, unanswered in ipairs(cjson.decode(ARGV[5])) do
+    if state[3] == unanswered then before = state[6] or '' end
+  end
   local seq = tonumber(state[1] or 0)
   local applied = all_applied(-1)
   local first = first_in_journal() or seq + 1
@@ -50,10 +55,10 @@ local function begin()
     end
   end
 
-  redis.call('HSET', stream, 'owner', token, 'seq', seq, 'boards', ARGV[4])
+  redis.call('HSET', stream, 'owner', token, 'seq', seq, 'boards', ARGV[4], 'after', before)
   local gone = {}
   for board in pairs(dropped) do gone[#gone + 1] = board end
-  return {seq, state[2] or '', state[3] or '', #gone > 0 and cjson.encode(gone) or '[]', lost, ahead, state[5] or '0'}
+  return {seq, state[2] or '', before, #gone > 0 and cjson.encode(gone) or '[]', lost, ahead, state[5] or '0'}
 end
 
 -- look(token, until when upstream was listened to, in Unix seconds): answers {owner, seq}.

@@ -23,8 +23,8 @@ _SCRIPT = Script("journal")
 
 NO_BATCH: Final = -1
 
-MAX_TOKENS: Final = 1000
-"""So many of its own tokens a process remembers: more begins than any trouble brings between two looks."""
+MAX_UNANSWERED: Final = 100
+"""So many begins whose answer was lost are remembered: they may have been carried out, or still be."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -95,8 +95,8 @@ class Session:
 class Journal:
     """The journal of the stream `name`, feeding boards given as (channel, board key) pairs.
 
-    `session` is the present ownership, None while there is none; `tokens` are those that were sent with a begin, be it
-    answered or not; `listeners` are called whenever what they remember of the session may not hold any more.
+    `session` is the present ownership, None while there is none; `unanswered` are the tokens of begins
+    whose answer was lost; `listeners` are called whenever what they remember of the session may not hold any more.
     """
 
     def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]]) -> None:
@@ -112,7 +112,7 @@ class Journal:
             *(f"{store.key(key)}:applied" for _, key in boards),
         ]
         self.session: Session | None = None
-        self.tokens = deque[str](maxlen=MAX_TOKENS)
+        self.unanswered = deque[str](maxlen=MAX_UNANSWERED)
         self.listeners: list[Callable[[], None]] = []
 
     def open(self, session: Session) -> None:
@@ -127,9 +127,11 @@ class Journal:
         The lease must be held: it is what keeps two daemons from fencing each other for ever.
         """
         token = secrets.token_hex(8)
-        self.tokens.append(token)
         board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
-        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys)
+        unanswered = msgspec.json.encode(list(self.unanswered))
+        self.unanswered.append(token)
+        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys, unanswered)
+        self.unanswered.remove(token)
         seq, position, predecessor, dropped, lost, ahead, heard = cast(
             "tuple[int, bytes, bytes, bytes, int, int, bytes]", reply
         )

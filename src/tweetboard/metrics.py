@@ -83,7 +83,7 @@ class Watched(Collector):
         yield _counter("batches", "Batches put together.", done.batches)
         yield _counter("batches_sent_again", "Batches that had to be sent again.", done.sent_again)
         yield _counter("batches_lost", "Batches gone before every board had them.", done.lost_batches)
-        yield _counter("names_lost", "Names read, but lost with their session.", done.lost_names)
+        yield _counter("names_lost", "Names lost with a session, at most.", done.lost_names)
         yield _counter("posts_repeated", "Posts that an upstream's refill sent again.", done.repeats)
         yield _counter("sessions", "Sessions begun.", done.sessions)
         yield _gauge("unapplied_bytes", "Names read and not on every board yet.", done.unapplied_bytes)

@@ -76,7 +76,8 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether further posts belong into another draft."""
-        return self.names >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
+        sealed = self._sealed is not None
+        return sealed or len(self.authors) + len(self.hashtags) >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Iterable[Post], position: str, *, now: int, bucket_s: int) -> None:
         """Take in posts; `now` stands in for a time they lack or one that lies ahead of it."""

@@ -74,14 +74,15 @@ class Publisher:
         self.published = Published()
         self._outbox = Outbox(0, bucket_s=bucket_s, published=self.published)
         self._ended: Session | None = None
+        self._given_up_names = 0
         self._wake = asyncio.Event()
         self._doubtful = False
         self._stream_error: StreamError | None = None
 
     @property
     def outstanding_names(self) -> int:
-        """How many names have been read and are not known to be on every board."""
-        return self._outbox.outstanding_names
+        """How many names have been read and are not known to be on every board, nor another instance's to count."""
+        return self._outbox.outstanding_names + self._given_up_names
 
     async def run(self, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
         """Publish until `stopping` is set or the source ends; return when everything read is on every board.
@@ -117,7 +118,7 @@ class Publisher:
             try:
                 if await self._lease.hold():
                     begun = await self._journal.begin()
-                    self._take_over(begun)
+                    self._take_over(begun, stopping)
                     recent_ids = await self._journal.recent_ids() if self._ids.keep_s else []
                     self._ids.load(recent_ids + self._outbox.ids, time.monotonic())
                     self.published.standby = False
@@ -126,15 +127,17 @@ class Publisher:
             except StoreUnavailable:
                 stop = [] if self._outbox.outstanding_names else [stopping.wait()]
                 await first_of(self._store.wait(), *stop)
+                if self.published.standby:  # the lease may have ended meanwhile, and its holder be back in a moment
+                    await first_of(asyncio.sleep(2 * RENEW_S), stopping.wait())
             else:
                 if not self.published.standby:
                     log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
                 self.published.standby = True
-                self._take_over(None)
+                self._take_over(None, stopping)
                 await first_of(asyncio.sleep(RENEW_S), stopping.wait())
         return None
 
-    def _take_over(self, begun: Begun | None) -> None:
+    def _take_over(self, begun: Begun | None, stopping: asyncio.Event) -> None:
         """Start with what the session before has left, where nobody else had the stream since; None: somebody has it.
 
         What it left is then lost, as far as it was not in the journal: sent now, it might count a second time.
@@ -145,6 +148,7 @@ class Publisher:
             self._ended = None
             left.end()
         else:
+            session.token = begun.token
             in_journal = max(in_journal, begun.seq)
             if begun.boards_ahead or left.forgotten_after(begun.seq):
                 left.end()  # positions must not go past what is missing
@@ -154,6 +158,7 @@ class Publisher:
         lost = sum(draft.names for draft in left.left_after(in_journal)) - sum(draft.names for draft in kept)
         if lost > 0:
             self.published.lost_names += lost
+            self._given_up_names += lost if stopping.is_set() else 0
             log.error("%d names are lost: read before the session ended, and nobody can read them again", lost)
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
@@ -163,9 +168,10 @@ class Publisher:
             drafts=kept,
         )
 
-    def _is_ours(self, begun: Begun, session: Session) -> bool:
-        """Whether nobody else had the stream since `session`; the answer to a begin of ours may have been lost."""
-        return begun.predecessor == session.predecessor or begun.predecessor in self._journal.tokens
+    @staticmethod
+    def _is_ours(begun: Begun, session: Session) -> bool:
+        """Whether nobody else had the stream since `session` began."""
+        return begun.predecessor in (session.token, session.predecessor)
 
     def _report(self, begun: Begun) -> None:
         self.published.sessions += 1
@@ -270,19 +276,21 @@ class Publisher:
         self._journal.open(session)
 
     async def _begin_again(self, session: Session, owner: str) -> int:
-        """Take up the same session under another token where Redis went back behind its beginning.
+        """Take up the same session under another token, so that nothing has to be read anew: not every upstream could.
 
-        The stream's owner is then the one before us again, and what followed is all in memory, so nothing has to be
-        read anew - which not every upstream could do. But where the one before us has gone on meanwhile, its batches
-        end elsewhere than ours of the same numbers.
+        Either Redis went back behind our beginning: the owner is then the one before us, and what followed is all in
+        memory, unless that one has gone on meanwhile and its batches end elsewhere than ours of the same numbers. Or a
+        begin of ours that was given up for lost was carried out in the end.
         """
-        if owner != session.predecessor and owner not in self._journal.tokens:
-            raise SessionEnded(f"another session has taken stream {self._journal.name} over")
+        if owner != session.predecessor and owner not in self._journal.unanswered:
+            whose = "another session has taken over" if owner else "somebody has deleted it"
+            raise SessionEnded(f"{self._journal.stream_key} is not ours any more: {whose}")
         begun = await self._journal.begin()
         self._report(begun)
         if begun.boards_ahead:
             raise SessionEnded(f"the boards have more than {self._journal.stream_key}: somebody has deleted it")
-        if begun.seq != session.began_after or not self._is_ours(begun, session):
+        went_back = (begun.predecessor, begun.seq) == (session.predecessor, session.began_after)
+        if begun.predecessor != session.token and not went_back:
             raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
         session.token, session.broken = begun.token, ""
         return begun.seq
