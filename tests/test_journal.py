@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,7 @@ from tweetboard.channel import body, subscribe
 from tweetboard.errors import SessionEnded, StoreRefused, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Begun, Journal, OutOfStep, Session
 from tweetboard.outbox import Batch
-from tweetboard.store import Store, open_store
+from tweetboard.store import Argument, Script, Store, open_store
 
 BOARDS = [("usernames", "ub"), ("hashtags", "hb")]
 STREAM, ENTRIES, IDS = "tweetboard:x", "tweetboard:x:journal", "tweetboard:x:ids"
@@ -91,7 +91,9 @@ async def test_a_stream_never_seen_begins_at_batch_0_and_so_do_its_boards(fake_j
     store = fake_journal._store  # noqa: SLF001 - to look behind it
     assert begun == Begun(begun.token, 0, "", "", [], 0)
     assert await hash_of(store, STREAM) == {
-        **{b"owner": begun.token.encode(), b"after": b"", b"seq": b"0"},
+        b"owner": begun.token.encode(),
+        b"after": b"",
+        b"seq": b"0",
         b"boards": b'["ub","hb"]',
     }
     assert await applied(store) == [b"0", b"0"]
@@ -113,13 +115,14 @@ async def test_begins_whose_answers_were_lost_do_not_stand_between_a_session_and
 async def unanswered_begin(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     run = journal._store.run  # noqa: SLF001 - where answers are lost
 
-    async def lost(*arguments: Any) -> object:
-        await run(*arguments)
+    async def lost(script: Script, keys: Sequence[str], *arguments: Argument) -> object:
+        await run(script, keys, *arguments)
         raise StoreUnavailable("the connection was cut")
 
-    with monkeypatch.context() as patched, pytest.raises(StoreUnavailable):
+    with monkeypatch.context() as patched:
         patched.setattr(journal._store, "run", lost)  # noqa: SLF001 - as above
-        await journal.begin()
+        with pytest.raises(StoreUnavailable):
+            await journal.begin()
 
 
 async def test_no_token_is_used_twice(fake_journal: Journal) -> None:
