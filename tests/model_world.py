@@ -226,8 +226,9 @@ class World:
 
         Where another has taken over, what is in the journal is for that one to apply, and the rest to read again.
         """
+        holder = self.state.strings.get(STREAM_KEY + b":lease", (b"",))
         owner = self.state.hashes.get(STREAM_KEY, {}).get(b"owner", b"").decode().partition("-")[0]
-        overtaken = owner not in ("", reading.process.name)
+        overtaken = {owner, holder[0].decode()} - {"", reading.process.name}
         if overtaken and self.upstream.kind == "rewinds":
             return
         # What was a repeat was in the journal before, and is another session's to apply where this one has ended.

@@ -143,23 +143,25 @@ class Publisher:
         What it left is then lost, as far as it was not in the journal: sent now, it might count a second time.
         """
         session, left, kept = self._ended, self._outbox, list[Draft]()
-        in_journal = left.acknowledged
-        if begun is None or session is None or not self._is_ours(begun, session):
+        ours = begun is not None and session is not None and self._is_ours(begun, session)
+        in_journal = max(left.acknowledged, begun.seq) if ours and begun else left.acknowledged
+        unsent_names = _names(left.left_after(in_journal))
+        if begun is None or session is None or not ours:
             self._ended = None
             left.end()
         else:
             session.token = begun.token
-            in_journal = max(in_journal, begun.seq)
             if begun.boards_ahead or left.forgotten_after(begun.seq):
                 left.end()  # positions must not go past what is missing
             # Where the boards have more than the stream, somebody has deleted its hash: what was sent may be on them.
             kept = left.left_after(math.inf if begun.boards_ahead else begun.seq)
             self.published.lost_batches += left.forgotten_after(begun.seq)
-        lost = sum(draft.names for draft in left.left_after(in_journal)) - sum(draft.names for draft in kept)
-        if lost > 0:
-            self.published.lost_names += lost
-            self._given_up_names += lost if stopping.is_set() else 0
-            log.error("%d names are lost: read before the session ended, and nobody can read them again", lost)
+        lost_names = max(_names(left.left_after(in_journal)) - _names(kept), 0)
+        if lost_names:
+            self.published.lost_names += lost_names
+            log.error("%d names are lost: read before the session ended, and nobody can read them again", lost_names)
+        if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody
+            self._given_up_names += lost_names if begun is None else max(unsent_names - _names(kept), 0)
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
             bucket_s=self._bucket_s,
@@ -316,6 +318,10 @@ class Publisher:
     def _doubt(self) -> None:
         self._doubtful = True
         self._wake.set()
+
+
+def _names(drafts: list[Draft]) -> int:
+    return sum(draft.names for draft in drafts)
 
 
 async def _nothing() -> None:

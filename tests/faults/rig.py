@@ -1,0 +1,231 @@
+"""A daemon between a scripted upstream and a real server, each behind a proxy, and a watcher over its boards.
+
+What lives here: starting, ending and starting again. What must not: which fault comes when (faults.py), or what is
+right (truth.py).
+"""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from faults.proxy import Proxy, tcp_proxy, unix_proxy
+from faults.truth import BOARDS, Snapshot, Truth
+from processes import Daemon, daemon
+from tweetboard.embedded import find_binary
+from tweetboard.errors import StoreUnavailable
+from tweetboard.store import Store, open_store
+from upstream import Upstream
+
+SEED: Final = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
+
+STREAM: Final = "faults"
+STREAM_KEY: Final = f"tweetboard:{STREAM}"
+
+POLL_S: Final = 0.1
+SETTLE_TIMEOUT_S: Final = 60.0
+
+_SNAPSHOT: Final = """
+local state = redis.call('HMGET', KEYS[1], 'owner', 'seq', 'position')
+local journal = redis.call('XRANGE', KEYS[1] .. ':journal', '-', '+')
+local boards = {}
+for i = 2, #KEYS do
+  local applied = redis.call('HGET', KEYS[i] .. ':applied', ARGV[1])
+  boards[#boards + 1] = {applied, redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')}
+end
+return {state, journal, boards}
+"""
+
+
+class Server:
+    """A server at `folder`/redis.sock that is killed, torn and started again, with `fix` before each start."""
+
+    def __init__(self, folder: Path, binary: str, check_aof: str = "") -> None:
+        self._folder = folder
+        self._binary = binary
+        self._check_aof = check_aof
+        self._process: asyncio.subprocess.Process | None = None
+        self.socket = folder / "redis.sock"
+        self.kills = 0
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        if self._check_aof and (manifests := list(self._folder.glob("appendonlydir/*.manifest"))):
+            await _checked(self._check_aof, manifests[0])
+        self._process = await asyncio.create_subprocess_exec(
+            self._binary,
+            *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--enable-debug-command", "yes"),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        async with self.connected() as store:
+            await store.wait()
+
+    async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal and wait for its end."""
+        if self._process is not None and self._process.returncode is None:
+            self.kills += 1
+            self._process.send_signal(number)
+            await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def tear(self, size_bytes: int) -> None:
+        """Cut the end off what it has written; it must not run."""
+        last = max(self._folder.glob("appendonlydir/*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
+        with last.open("r+b") as file:
+            file.truncate(max(last.stat().st_size - size_bytes, 0))
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Store]:
+        """Open a store straight on it, by no proxy."""
+        async with open_store(f"unix://{self.socket}", connections=2) as store:
+            yield store
+
+
+async def _checked(check_aof: str, manifest: Path) -> None:
+    """Mend a torn file as an operator of Redis 7.0 has to before each start."""
+    process = await asyncio.create_subprocess_exec(
+        *(check_aof, "--fix", str(manifest)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    await process.communicate(b"y\n")
+
+
+@dataclass
+class Rig:
+    """All of it; `daemons` are those that run, the oldest first."""
+
+    folder: Path
+    rng: random.Random
+    server: Server
+    truth: Truth
+    upstream: Upstream
+    to_stream: Proxy
+    to_redis: Proxy
+    arguments: list[str]
+    environ: dict[str, str]
+    stack: AsyncExitStack
+    daemons: list[Daemon] = field(default_factory=list)
+    polls: int = 0
+
+    async def start_daemon(self, **environ: str) -> Daemon:
+        """Start one more, and wait until it serves."""
+        started = await self.stack.enter_async_context(
+            daemon(self.folder, *self.arguments, environ={**self.environ, **environ})
+        )
+        self.daemons.append(started)
+        return await started.ready()
+
+    async def end_daemon(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send the oldest a signal and wait for its end; returns its exit code."""
+        ended = self.daemons.pop(0)
+        ended.signal(number)
+        return await ended.ended()
+
+    @property
+    def last_words(self) -> str:
+        """What the youngest daemon has said last."""
+        return self.daemons[-1].errors[-2_000:] if self.daemons else ""
+
+    async def snapshot(self, store: Store) -> Snapshot:
+        """Read everything in one step; raises `StoreError`."""
+        reply: Any = await store.execute("EVAL", _SNAPSHOT, 3, STREAM_KEY, *BOARDS.values(), STREAM)
+        (owner, seq, position), entries, boards = reply
+        journal = {}
+        for entry_id, flat in entries:
+            messages = {name.decode(): json.loads(text) for name, text in zip(flat[::2], flat[1::2], strict=True)}
+            journal[int(entry_id.split(b"-")[0])] = {name: found["names"] for name, found in messages.items()}
+        scores = {name: _scores(rows) for name, (_, rows) in zip(BOARDS, boards, strict=True)}
+        applied = {name: int(number or 0) for name, (number, _) in zip(BOARDS, boards, strict=True)}
+        return Snapshot((owner or b"").decode(), int(seq or 0), int(position or 0), applied, journal, scores)
+
+    async def watch(self) -> None:
+        """Look every 100 ms, as long as there is a server, whether the boards are what they must be."""
+        async with self.server.connected() as store:
+            while True:
+                try:
+                    found = await self.snapshot(store)
+                except StoreUnavailable:
+                    pass
+                else:
+                    wrong = self.truth.wrong(found)
+                    assert not wrong, wrong
+                    self.polls += 1
+                await asyncio.sleep(POLL_S)
+
+    async def flows(self, posts: int = 50) -> None:
+        """Wait until so many more posts are on both boards: whatever happened is over."""
+        async with self.server.connected() as store, asyncio.timeout(SETTLE_TIMEOUT_S):
+            await store.wait()
+            began = awaited = None
+            while True:
+                found = await self.snapshot(store)
+                began = found.position if began is None else min(began, found.position)
+                if awaited is None or found.seq < awaited:
+                    reached = found.position >= min(began + posts, len(self.truth.posts))
+                    awaited = found.seq if reached else None
+                elif min(found.applied.values()) >= awaited:
+                    return
+                await asyncio.sleep(POLL_S / 5)
+
+    async def settled(self) -> None:
+        """Let the rest of the posts come, and wait until all are on both boards."""
+        self.upstream.rate = 0
+        async with self.server.connected() as store, asyncio.timeout(SETTLE_TIMEOUT_S):
+            await store.wait()
+            while True:
+                found = await self.snapshot(store)
+                if found.position == len(self.truth.posts) and min(found.applied.values()) == found.seq:
+                    break
+                await asyncio.sleep(POLL_S)
+        wrong = self.truth.wrong(found)
+        assert not wrong, wrong
+
+
+def _scores(rows: list[bytes]) -> Counter[str]:
+    return Counter({name.decode(): int(score) for name, score in zip(rows[::2], rows[1::2], strict=True)})
+
+
+def binaries() -> dict[str, tuple[str, str]]:
+    """Find the servers to test with: the one that is embedded, and Debian's with its `redis-check-aof`."""
+    found = {"valkey": (find_binary(), "")}
+    redis, check = shutil.which("redis-server"), shutil.which("redis-check-aof")
+    if redis and check:
+        found["redis"] = (redis, check)
+    return found
+
+
+@asynccontextmanager
+async def a_rig(folder: Path, seed: int, *, posts: int, rate: float, binary: str = "valkey") -> AsyncIterator[Rig]:
+    """Start everything but a daemon; the boards are watched until the block ends."""
+    rng = random.Random(seed)
+    truth = Truth(posts, seed)
+    upstream = Upstream(truth.records, mode="sse", overlap=25, rate=rate)
+    server = Server(folder / "redis", *binaries()[binary])
+    (folder / "redis").mkdir()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(upstream.serving())
+        port = int(upstream.url.rpartition(":")[2].partition("/")[0])
+        to_stream, stream_port = await stack.enter_async_context(tcp_proxy(port))
+        await server.start()
+        stack.push_async_callback(server.end)
+        socket = str(folder / "proxy.sock")
+        to_redis = await stack.enter_async_context(unix_proxy(socket, str(server.socket)))
+        arguments = ["--stream", f"http://127.0.0.1:{stream_port}/stream", "--redis", f"unix://{socket}"]
+        environ = {"TWEETBOARD_STREAM_NAME": STREAM}
+        rig = Rig(folder, rng, server, truth, upstream, to_stream, to_redis, arguments, environ, stack)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(rig.watch(), name="watch")
+            yield rig
+            watching.cancel()
