@@ -585,3 +585,30 @@ async def test_options_in_the_url_cannot_undo_what_exactness_needs(valkey_url: s
         assert replies == [b"0", b"1", b"2", b"3"]
         made = store.pubsub().connection_pool.connection_kwargs
         assert (made["socket_timeout"], made["protocol"]) == (None, 2)
+
+
+# --- What a server's own settings can cost ---
+
+
+async def test_a_server_that_may_delete_scores_or_writes_nothing_down_is_told(store: Store) -> None:
+    try:
+        (nothing_written,) = await store.cautions()
+        assert nothing_written.startswith("neither appendonly nor save is set: a restart of Redis loses all scores")
+        await store.execute("CONFIG", "SET", "save", "3600 1")
+        assert await store.cautions() == []
+        await store.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        (deletes,) = await store.cautions()
+        assert deletes.startswith("maxmemory-policy is allkeys-lru: under pressure Redis deletes scores")
+    finally:
+        await store.execute("CONFIG", "SET", "save", "")
+        await store.execute("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_what_may_not_be_asked_is_passed_over(store: Store, valkey_url: str) -> None:
+    await store.execute("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-config", "-info")
+    try:
+        async with open_store(f"{valkey_url}?username=limited&password=secret", connections=1) as limited:
+            assert await limited.cautions() == []
+            assert await limited.version() == "redis of an unknown version"
+    finally:
+        await store.execute("ACL", "DELUSER", "limited")

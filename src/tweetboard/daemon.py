@@ -47,6 +47,9 @@ LAST_TRY_S: Final = 0.5
 FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 """What came to nothing is logged so soon after a quiet time, and at most so often."""
 
+LOOK_AGAIN_S: Final = 60.0
+"""How often Redis's own settings are looked at, which an operator may change at any time."""
+
 EXPECTED: Final = frozenset({"delete", "edit", "limit", "scrub_geo", "status_withheld", "user_withheld", "not_a_post"})
 """What a healthy stream also says; counted, but not worth a line in the log."""
 
@@ -80,6 +83,7 @@ class Pipe:
         self.skipped = Skipped()
         self.decoder = decoder_for(settings.stream.format, self.skipped)
         self.stream: StreamState | None = None
+        self.cautions: list[str] = []
 
     @asynccontextmanager
     async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
@@ -113,6 +117,19 @@ class Pipe:
         """Count, by reason, the records and names that are on no board."""
         oversized = 0 if self.stream is None else self.stream.oversized
         return {**self.skipped, **({"oversized": oversized} if oversized else {})}
+
+    async def look_at_redis(self) -> None:
+        """Log, and keep for `/readyz`, what about the server can cost scores."""
+        while True:
+            try:
+                found = await self.store.cautions()
+            except StoreUnavailable:
+                await asyncio.sleep(FIRST_REPORT_S)
+                continue
+            for caution in set(found) - set(self.cautions):
+                log.warning("redis at %s: %s", self.store.address, caution)
+            self.cautions = found
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _all_subscribed(self) -> None:
         for subscriber in self.subscribers.values():
@@ -178,8 +195,10 @@ async def serve(
             key = "http.host" if error.errno == errno.EADDRNOTAVAIL else "http.port"
             raise ConfigurationError(f"{key}: cannot listen on {where}: {error.strerror}") from error
         publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
+        looking = group.create_task(pipe.look_at_redis(), name="look at redis")
         on_ready(address)
         await pipe.drained(publishing, stopping)
+        looking.cancel()
         log.info("stopped: %d posts read", pipe.publisher.published.posts)
 
 
@@ -278,7 +297,7 @@ def _api(pipe: Pipe, stream: StreamState, settings: Settings, servers: Sequence[
 
 
 def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
-    parts = {"redis": Part(pipe.store.available, pipe.store.trouble or "answers")}
+    parts = {"redis": Part(pipe.store.available, "; ".join([pipe.store.trouble or "answers", *pipe.cautions]))}
     if pipe.publisher.published.standby:
         parts["stream"] = Part(ok=True, detail=f"standby: {pipe.lease.other} has it")
     else:

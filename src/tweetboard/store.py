@@ -138,11 +138,38 @@ class Store:
                 return
 
     async def version(self) -> str:
-        """Read which server this is, such as `valkey 9.1.2`. Raises `StoreError`."""
-        reply = await self.execute("INFO", "server")
-        facts = cast("dict[str, object]", reply) if isinstance(reply, dict) else {}
+        """Read which server this is, such as `valkey 9.1.2`. Raises `StoreUnavailable`."""
+        facts = await self._facts("server")
         name = facts.get("server_name", "redis")
         return f"{name} {facts.get(f'{name}_version', facts.get('redis_version', 'of an unknown version'))}"
+
+    async def cautions(self) -> list[str]:
+        """Say what about this server can cost scores: that it may evict them, or writes nothing down.
+
+        Raises `StoreError`; what an account is not permitted to ask is passed over.
+        """
+        memory, persistence = await self._facts("memory"), await self._facts("persistence")
+        found = []
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction":
+            found.append(f"maxmemory-policy is {policy}: under pressure Redis deletes scores; set noeviction")
+        if not persistence.get("aof_enabled", 1) and await self._takes_no_snapshots():
+            found.append("neither appendonly nor save is set: a restart of Redis loses all scores; set appendonly yes")
+        return found
+
+    async def _takes_no_snapshots(self) -> bool:
+        try:
+            reply = await self.execute("CONFIG", "GET", "save")
+        except StoreRefused:
+            return False
+        return isinstance(reply, list) and len(reply) == 2 and not reply[1]
+
+    async def _facts(self, section: str) -> dict[str, object]:
+        try:
+            reply = await self.execute("INFO", section)
+        except StoreRefused:
+            return {}
+        return cast("dict[str, object]", reply) if isinstance(reply, dict) else {}
 
     async def answers(self) -> bool:
         """Ask once whether Redis is there and ready; never logs, for it is asked while a server starts."""
