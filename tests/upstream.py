@@ -189,6 +189,9 @@ class _Connection:
             stop = min(first + self.scripted.after, stop)
         began_s = clock()
         for number in range(first, stop):
+            if number >= len(upstream.records):  # they were cut short meanwhile
+                stop = number
+                break
             if upstream.keep_alive_every and number % upstream.keep_alive_every == 0:
                 self.writer.write(self.body.add(KEEP_ALIVES[upstream.mode]))
             self.writer.write(self.body.add(upstream.framed(number)))

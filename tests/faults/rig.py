@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from faults.proxy import Proxy, tcp_proxy, unix_proxy
-from faults.truth import BOARDS, Snapshot, Truth
+from faults.truth import BOARDS, Outcome, Scores, Snapshot, Truth, empty
 from processes import Daemon, daemon
 from tweetboard.embedded import find_binary
 from tweetboard.errors import StoreUnavailable
 from tweetboard.store import Store, open_store
-from upstream import Upstream
+from upstream import Mode, Upstream
 
 SEED: Final = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
 
@@ -118,6 +119,7 @@ class Rig:
     stack: AsyncExitStack
     daemons: list[Daemon] = field(default_factory=list)
     polls: int = 0
+    furthest: int = 0
 
     async def start_daemon(self, **environ: str) -> Daemon:
         """Start one more, and wait until it serves."""
@@ -162,7 +164,15 @@ class Rig:
                     wrong = self.truth.wrong(found)
                     assert not wrong, wrong
                     self.polls += 1
+                self.furthest = max(self.furthest, self.upstream.sent)
                 await asyncio.sleep(POLL_S)
+
+    def end_upstream(self) -> None:
+        """Let no more posts come than have been sent, and some that may be on their way."""
+        end = max(self.furthest, self.upstream.sent) + 500
+        self.upstream.records = self.upstream.records[:end]
+        self.truth.posts = self.truth.posts[:end]
+        self.upstream.rate = 0
 
     async def flows(self, posts: int = 50) -> None:
         """Wait until so many more posts are on both boards: whatever happened is over."""
@@ -179,9 +189,9 @@ class Rig:
                     return
                 await asyncio.sleep(POLL_S / 5)
 
-    async def settled(self) -> None:
-        """Let the rest of the posts come, and wait until all are on both boards."""
-        self.upstream.rate = 0
+    async def settled(self) -> Outcome:
+        """Let some last posts come, and wait until all are on both boards; raises where a board is wrong."""
+        self.end_upstream()
         async with self.server.connected() as store, asyncio.timeout(SETTLE_TIMEOUT_S):
             await store.wait()
             while True:
@@ -191,6 +201,67 @@ class Rig:
                 await asyncio.sleep(POLL_S)
         wrong = self.truth.wrong(found)
         assert not wrong, wrong
+        return self.truth.outcome(found.scores)
+
+
+class NaiveRig(Rig):
+    """The naive design in the daemon's place; it knows neither batches nor positions, so only scores can be seen."""
+
+    naive: list[asyncio.subprocess.Process]
+
+    async def start_daemon(self, **environ: str) -> Daemon:
+        """Start its three processes, the subscribers first."""
+        self.naive = []
+        for part in (*BOARDS, self.arguments[1]):
+            command = [sys.executable, str(Path(__file__).with_name("naive.py")), part]
+            command.append(self.arguments[3].removeprefix("unix://"))
+            self.naive.append(
+                await asyncio.create_subprocess_exec(
+                    *command, env={**os.environ, **environ}, stderr=asyncio.subprocess.DEVNULL
+                )
+            )
+        return None  # type: ignore[return-value]  # nobody asks it anything
+
+    async def end_daemon(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Kill all three."""
+        for process in self.naive:
+            process.send_signal(number)
+        codes = [await process.wait() for process in self.naive]
+        return codes[0]
+
+    async def watch(self) -> None:
+        """Look at nothing: in between, its boards are never what they must be."""
+        await asyncio.Event().wait()
+
+    async def flows(self, posts: int = 50) -> None:
+        """Wait until so many more are on the board; where nothing flows any more, start it again, as a person would."""
+        began, moved_s, clock = -1, 0.0, asyncio.get_running_loop().time
+        async with self.server.connected() as store:
+            await store.wait()
+            while (total := (await self._read(store))["usernames"].total()) < began + posts or began < 0:
+                if began < 0 or total < began:
+                    began, moved_s = total, clock()
+                if clock() - moved_s > 10:
+                    await self.end_daemon()
+                    await self.start_daemon()
+                    return
+                await asyncio.sleep(POLL_S / 5)
+
+    async def settled(self) -> Outcome:
+        """Let some last posts come, and wait until nothing changes any more."""
+        self.end_upstream()
+        async with self.server.connected() as store, asyncio.timeout(2 * SETTLE_TIMEOUT_S):
+            await store.wait()
+            before, found = empty(), await self._read(store)
+            while before != found or self.upstream.sent < len(self.truth.posts):
+                await asyncio.sleep(2.0)
+                before, found = found, await self._read(store)
+        await self.end_daemon()
+        return self.truth.outcome(found)
+
+    async def _read(self, store: Store) -> Scores:
+        rows: Any = [await store.execute("ZRANGE", key, 0, -1, "WITHSCORES") for key in BOARDS.values()]
+        return {name: _scores(found) for name, found in zip(BOARDS, rows, strict=True)}
 
 
 def _scores(rows: list[bytes]) -> Counter[str]:
@@ -207,11 +278,14 @@ def binaries() -> dict[str, tuple[str, str]]:
 
 
 @asynccontextmanager
-async def a_rig(folder: Path, seed: int, *, posts: int, rate: float, binary: str = "valkey") -> AsyncIterator[Rig]:
+async def a_rig(
+    folder: Path, seed: int, *, posts: int, rate: float, binary: str = "valkey", kind: type[Rig] = Rig
+) -> AsyncIterator[Rig]:
     """Start everything but a daemon; the boards are watched until the block ends."""
     rng = random.Random(seed)
     truth = Truth(posts, seed)
-    upstream = Upstream(truth.records, mode="sse", overlap=25, rate=rate)
+    mode: Mode = "sse" if kind is Rig else "ndjson"  # nobody who writes the naive design thinks of Last-Event-ID
+    upstream = Upstream(truth.records, mode=mode, overlap=25, rate=rate)
     server = Server(folder / "redis", *binaries()[binary])
     (folder / "redis").mkdir()
     async with AsyncExitStack() as stack:
@@ -224,7 +298,7 @@ async def a_rig(folder: Path, seed: int, *, posts: int, rate: float, binary: str
         to_redis = await stack.enter_async_context(unix_proxy(socket, str(server.socket)))
         arguments = ["--stream", f"http://127.0.0.1:{stream_port}/stream", "--redis", f"unix://{socket}"]
         environ = {"TWEETBOARD_STREAM_NAME": STREAM}
-        rig = Rig(folder, rng, server, truth, upstream, to_stream, to_redis, arguments, environ, stack)
+        rig = kind(folder, rng, server, truth, upstream, to_stream, to_redis, arguments, environ, stack)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(rig.watch(), name="watch")
             yield rig

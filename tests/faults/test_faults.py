@@ -38,7 +38,7 @@ def test_a_clock_that_jumps() -> None:
 async def suffer(folder: Path, names: list[str], seed: int) -> None:
     """Go through some faults, one after the other, and compare everything at the end."""
     folder.mkdir()
-    async with a_rig(folder, seed, posts=60_000, rate=1_000) as rig:
+    async with a_rig(folder, seed, posts=200_000, rate=1_000) as rig:
         await rig.start_daemon()
         await rig.flows()
         for name in names:

@@ -28,6 +28,14 @@ class Snapshot:
     scores: Scores
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How many names are missing on the boards, and how many stand there too often."""
+
+    lost: int
+    twice: int
+
+
 class Truth:
     """The posts of an upstream, in order: (author, hashtags) pairs; a position counts the posts before it."""
 
@@ -52,6 +60,14 @@ class Truth:
             self._scores["hashtags"].update({tag.lower() for tag in tags})
         self._at = position
         return {name: scores.copy() for name, scores in self._scores.items()}
+
+    def outcome(self, found: Scores) -> Outcome:
+        """Compare boards with all posts there are."""
+        wanted = self.at(len(self.posts))
+        return Outcome(
+            sum((wanted[name] - found[name]).total() for name in BOARDS),
+            sum((found[name] - wanted[name]).total() for name in BOARDS),
+        )
 
     def wrong(self, found: Snapshot) -> str:
         """Say what is wrong in a snapshot; "" where a board is the posts of the batches it has applied.
