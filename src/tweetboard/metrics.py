@@ -4,6 +4,7 @@ What lives here: the names. What must not: counting - each part counts what it d
 are read here at each scrape, so that a post costs nothing more for being watched. No label ever holds a user's name.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -51,6 +52,7 @@ class Watched(Collector):
         build = GaugeMetricFamily("tweetboard_build_info", "The running version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        yield _gauge("tasks", "Tasks on the event loop; more and more of them would be a leak.", _tasks())
         yield from self._of_stream()
         yield from self._of_publisher()
         yield from self._of_subscribers()
@@ -107,6 +109,13 @@ class Watched(Collector):
         yield each("names_applied", "Names that went onto a board.", "names")
         yield each("bare_names", "Bare names that went onto a board.", "bare_names")
         yield each("bare_names_dropped", "Bare names that did not.", "bare_names_dropped")
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # no event loop: somebody reads the metrics of parts that do not run
+        return 0
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

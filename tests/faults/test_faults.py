@@ -1,7 +1,9 @@
 """Every fault once, on real daemons and real servers, watched member by member while it happens."""
 
 import asyncio
+import contextlib
 import random
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,9 @@ import pytest
 
 from faults.faults import FAKETIME, FAULTS
 from faults.rig import SEED, a_rig
+from faults.truth import Truth
+from processes import daemon
+from upstream import Upstream
 
 RIGS = 4
 
@@ -33,6 +38,47 @@ async def test_under_every_fault_nothing_is_lost_and_nothing_counted_twice(folde
 @pytest.mark.skipif(FAKETIME.exists(), reason="it is tried with the others")
 def test_a_clock_that_jumps() -> None:
     pytest.skip("without libfaketime (Debian: faketime) no clock can be made to jump")
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a disk of 2 MB; skips where that is not permitted."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+async def test_a_full_disk_under_the_embedded_server_is_waited_out(folder: Path, small_disk: Path) -> None:
+    truth = Truth(40_000, SEED)
+    async with Upstream(truth.records, mode="sse", rate=2_000).serving() as upstream:
+        arguments = ["--stream", upstream.url, "--data-dir", str(small_disk / "data")]
+        async with daemon(folder, *arguments) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 1_000)
+            ballast = small_disk / "ballast"
+            fill(ballast)
+            async with asyncio.timeout(20):
+                while "MISCONF" not in running.errors:
+                    await asyncio.sleep(0.05)
+            assert (await running.get("/readyz"))[0] == 503
+            ballast.unlink()
+            await running.until("tweetboard_redis_up", 1)
+            position = upstream.sent + 3_000
+            truth.posts = truth.posts[:position]
+            upstream.records = upstream.records[:position]
+            wanted = truth.at(position)
+            await running.counts(dict(wanted["usernames"]), dict(wanted["hashtags"]))
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
 
 
 async def suffer(folder: Path, names: list[str], seed: int) -> None:

@@ -4,18 +4,26 @@ python -m pytest tests/faults -m faults -s
 """
 
 import asyncio
+import os
 import random
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from benchmarks.posts import ZIPF, write_posts
+from benchmarks.processes import daemon as started_daemon
+from benchmarks.processes import upstream, valkey
 from faults.faults import FAKETIME, FAULTS
 from faults.rig import SEED, NaiveRig, Rig, a_rig, binaries
 from faults.truth import Outcome
+from processes import Daemon
 
 pytestmark = pytest.mark.faults
 
@@ -41,6 +49,26 @@ NAIVE_FAULTS: Final = (
     "redis_frozen",
 )
 """Those that do not need a second daemon, or a daemon that says something."""
+
+SOAK_MINUTES: Final = tuple(map(int, os.environ.get("TWEETBOARD_SOAK_MINUTES", "20").split(",")))
+SOAK_FAULTS: Final = (
+    "redis_killed",
+    "redis_terminated",
+    "subscriptions_killed",
+    "connections_killed",
+    "replies_cut",
+    "stream_cut",
+    "output_overflows",
+    "redis_asleep",
+    "links_lost",
+    "redis_frozen",
+    "redis_wiped",
+)
+"""Those that one and the same daemon lives through."""
+
+LOAD_S: Final = 60.0
+LOAD_PASSES: Final = 40
+"""So often the same 200,000 posts: more than a minute of them."""
 
 CHAOS_SEEDS: Final = 20
 CHAOS_S: Final = 60.0
@@ -86,6 +114,81 @@ async def test_chaos(first: int, folder: Path) -> None:
     tell(f"{'valkey':8} {'chaos':24} {RIGS:5}", [task.result() for task in tasks])
 
 
+@pytest.mark.parametrize("minutes", SOAK_MINUTES)
+async def test_soak(minutes: int, folder: Path) -> None:
+    """One daemon under 2,000 posts/s and a fault every ten seconds: what it holds does not grow."""
+    rng, clock = random.Random(SEED), asyncio.get_running_loop().time
+    folder = folder / "soak"
+    folder.mkdir()
+    async with a_rig(folder, SEED, posts=minutes * 60 * 2_100, rate=2_000) as rig:
+        daemon = await rig.start_daemon()
+        await rig.flows(10_000)
+        held = [await holds(daemon)]
+        until = clock() + minutes * 60
+        while clock() < until:
+            name = rng.choice(SOAK_FAULTS)
+            try:
+                await FAULTS[name](rig)
+                await asyncio.sleep(10)
+                await rig.flows()
+            except BaseException as error:
+                error.add_note(f"{name}, seed {SEED}; the daemon said: {rig.last_words}")
+                raise
+            held.append(await holds(daemon))
+        outcome = await rig.settled()
+    tell(f"{'valkey':8} soak, {minutes} minutes, {len(held) - 1} faults: first {held[0]}, last {held[-1]}", [outcome])
+    assert held[-1].resident_mb < held[0].resident_mb + 40
+    assert held[-1].descriptors <= held[0].descriptors + 2
+    assert held[-1].tasks <= held[0].tasks + 2
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    resident_mb: float
+    descriptors: int
+    tasks: int
+
+
+async def holds(daemon: Daemon) -> Held:
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    resident_mb = int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    descriptors = len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
+    return Held(round(resident_mb, 1), descriptors, int(await daemon.metric("tweetboard_tasks")))
+
+
+def test_load_on_boards_slowed_to_half(tmp_path: Path) -> None:
+    """A minute at full speed, with Redis stopped half of the time: memory stays bounded, and nothing is lost."""
+    posts = write_posts(tmp_path / "posts", ZIPF, 200_000)
+    resident_mb: list[float] = []
+    with (
+        valkey(tmp_path / "valkey") as server,
+        upstream(tmp_path, posts) as (source, url),
+        started_daemon(tmp_path, url, server.url) as (child, _),
+    ):
+        assert source.line() == "connected"
+        source.tell(str(LOAD_PASSES))
+        until = time.monotonic() + LOAD_S
+        while time.monotonic() < until:
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                server.child.signal(number)
+                time.sleep(0.05)
+            resident_mb.append(child.resident_mb())
+        counted = server.score_of_last()
+        server.wait_for_last(LOAD_PASSES, 120)
+        assert server.differences(posts, times=LOAD_PASSES) == []
+    settled = resident_mb[len(resident_mb) // 6 :]
+    tell(
+        f"{'valkey':8} load at half speed: {counted * posts.count / LOAD_S:,.0f} posts/s, "
+        f"resident {settled[0]:.0f} to {settled[-1]:.0f} MB, at most {max(resident_mb):.0f}",
+        [Outcome(0, 0)],
+    )
+    posts.path.unlink()
+    assert max(resident_mb) < 150
+    assert counted < LOAD_PASSES, "it was over too soon to say anything"
+
+
 async def suffer(
     folder: Path, name: str, times: int, seed: int, binary: str = "valkey", kind: type[Rig] = Rig
 ) -> Outcome:
@@ -94,12 +197,12 @@ async def suffer(
     async with a_rig(folder, seed, posts=400_000, rate=400, binary=binary, kind=kind) as rig:
         await rig.start_daemon()
         await rig.flows()
-        for time in range(times):
+        for number in range(times):
             try:
                 await FAULTS[name](rig)
                 await rig.flows(20)
             except BaseException as error:
-                error.add_note(f"{name}, time {time} of {times}, seed {seed}; the daemon said: {rig.last_words}")
+                error.add_note(f"{name}, time {number} of {times}, seed {seed}; the daemon said: {rig.last_words}")
                 raise
         return await rig.settled()
 
