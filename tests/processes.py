@@ -112,7 +112,7 @@ async def daemon(
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             cwd=folder,
-            env={**os.environ, "STATE_DIRECTORY": str(folder / "state"), **(environ or {})},
+            env={**ours_removed(), "STATE_DIRECTORY": str(folder / "state"), **(environ or {})},
             start_new_session=True,
         )
     try:
@@ -149,6 +149,11 @@ async def connected(folder: Path) -> AsyncIterator[Store]:
         async with asyncio.timeout(START_TIMEOUT_S):
             await store.wait()
         yield store
+
+
+def ours_removed() -> dict[str, str]:
+    """Take the environment without the project's own variables, of which a daemon refuses those it does not know."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TWEETBOARD_")}
 
 
 def redis_url(folder: Path) -> str:

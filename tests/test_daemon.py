@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import Daemon, alive, children, connected, count, daemon, redis_server, redis_url
+from processes import Daemon, alive, children, connected, count, daemon, ours_removed, redis_server, redis_url
 from tweetboard.store import Store
 from upstream import Answer, Cut, Upstream
 
@@ -420,7 +420,7 @@ async def command(folder: Path, *arguments: str, stdin: int = asyncio.subprocess
             stdout=output,
             stderr=errors,
             cwd=folder,
-            env={**os.environ, "STATE_DIRECTORY": str(folder / "state")},
+            env={**ours_removed(), "STATE_DIRECTORY": str(folder / "state")},
         )
     try:
         yield Command(process, folder)
