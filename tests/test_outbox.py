@@ -6,7 +6,7 @@ import pytest
 
 from tweetboard import outbox
 from tweetboard.errors import SessionEnded
-from tweetboard.outbox import Batch, Draft, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Draft, Left, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 
 NOW = 1_763_805_603
@@ -70,7 +70,7 @@ def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
         sent(box, 0.0)
     box.gather([post("unsent", post_id="u")], "", NOW)
     box.end()
-    following = Outbox(7, bucket_s=1, published=Published(), keep_ids=True, drafts=box.left_after(1))
+    following = Outbox(7, bucket_s=1, published=Published(), keep_ids=True, drafts=box.leave(1).drafts)
     assert following.ids == ["1", "2", "u"]
     following.gather([post("new", post_id="n")], "", NOW)
     assert following.outstanding_names == 4
@@ -85,7 +85,7 @@ def test_nothing_is_added_to_a_batch_that_was_left() -> None:
     box = Outbox(0, bucket_s=1, published=Published())
     box.gather([post("left")], "", NOW)
     sent(box, 0.0)
-    following = Outbox(0, bucket_s=1, published=Published(), drafts=box.left_after(0))
+    following = Outbox(0, bucket_s=1, published=Published(), drafts=box.leave(0).drafts)
     following.gather([post("new")], "", NOW)
     assert [told(sent(following, 0.0), "usernames")["names"] for _ in range(2)] == [["left"], ["new"]]
 
@@ -97,8 +97,48 @@ def test_what_can_be_read_again_is_not_taken_into_another_session() -> None:
         box.next()
     box.gather([post("unsent")], "at 2", NOW)
     box.end()
-    assert box.left_after(0) == []
     assert box.outstanding_names == 0
+    assert box.leave(0) == ([], 0, 0, 0)
+
+
+def an_ended_one(*positions: str) -> Outbox:
+    """Make an outbox that has sent a batch a position, and has one name more."""
+    box = Outbox(0, bucket_s=1, published=Published())
+    for position in positions:
+        box.gather([post("sent")], position, NOW)
+        sent(box, 0.0)
+    box.gather([post("unsent")], positions[-1], NOW)
+    return box
+
+
+def names(left: Left) -> list[object]:
+    return [name for draft in left.drafts for name in told(draft.batch(1), "usernames")["names"]]  # type: ignore[attr-defined]
+
+
+def test_what_nobody_can_read_again_is_lost_where_somebody_else_goes_on_with_the_stream() -> None:
+    assert an_ended_one("", "").leave(None) == ([], 1, 1, 0)
+    assert an_ended_one("a", "b").leave(None) == ([], 0, 1, 0)
+
+
+def test_what_is_in_the_journal_is_neither_taken_on_nor_lost() -> None:
+    """An append that was never answered may be in."""
+    box = an_ended_one("", "")
+    assert box.next() is not None
+    assert box.leave(3) == ([], 0, 0, 0)
+
+
+def test_behind_what_memory_has_forgotten_only_what_has_no_position_goes_on() -> None:
+    """A position must not go past what is missing; that is read again, and what cannot be is lost."""
+    for positions, lost_batches in ((["", "", ""], 1), (["a", "b", "c"], 0)):
+        box = an_ended_one(*positions)
+        box._batches.popleft()  # noqa: SLF001 - as time does
+        left = box.leave(0)
+        assert names(left) == (["sent", "sent", "unsent"] if lost_batches else [])
+        assert (left.lost_names, left.lost_batches) == (0, lost_batches)
+
+
+def test_where_the_boards_have_more_than_the_stream_nothing_is_sent_a_second_time() -> None:
+    assert names(an_ended_one("", "").leave(0, boards_ahead=True)) == ["unsent"]
 
 
 def test_a_channel_without_names_goes_out_empty_so_that_its_numbers_have_no_holes() -> None:

@@ -4,9 +4,10 @@ What lives here: gathering, numbering, going back, forgetting, and how much of i
 sending (publisher.py), clocks (a caller passes the time in).
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -131,6 +132,19 @@ class Published(msgspec.Struct):
     standby: bool = False
 
 
+class Left(NamedTuple):
+    """What an ended session has left: `drafts` for the one that follows it.
+
+    Of all others, which are `dropped_names`, `lost_names` cannot be read again; `lost_batches` were in Redis, which has
+    lost them, and are in memory no more.
+    """
+
+    drafts: list[Draft]
+    lost_names: int
+    dropped_names: int
+    lost_batches: int
+
+
 class Outbox:
     """Drafts on their way to being batches, and batches on their way out of memory. Pure; one task at a time.
 
@@ -209,18 +223,34 @@ class Outbox:
         self._drafts = deque(draft for draft in self._drafts if not draft.position)
         self._measure()
 
-    def forgotten_after(self, seq: int) -> int:
-        """Count the batches after `seq` that memory no longer has."""
-        return max(self._batches[0].seq - 1 - seq, 0) if self._batches else 0
+    def leave(self, seq: int | None, *, boards_ahead: bool = False) -> Left:
+        """Divide what an ended session has left, for a session of ours that goes on after batch `seq`; None: for none.
+
+        With `boards_ahead` the boards have more than the stream, whose state somebody has deleted: whatever was sent
+        may be on them.
+        """
+        in_journal = self.acknowledged if seq is None else max(self.acknowledged, seq)
+        unsent_names = _names(self._after(in_journal))
+        if seq is None or boards_ahead or self._forgotten_after(seq):
+            self.end()  # positions must not go past what is missing
+        drafts = [] if seq is None else self._after(math.inf if boards_ahead else seq)
+        return Left(
+            drafts,
+            lost_names=max(_names(self._after(in_journal)) - _names(drafts), 0),
+            dropped_names=max(unsent_names - _names(drafts), 0),
+            lost_batches=0 if seq is None else self._forgotten_after(seq),
+        )
 
     @property
     def ids(self) -> list[str]:
         """The ids of the posts that are in no batch yet."""
         return [post_id for draft in self._drafts for post_id in draft.ids]
 
-    def left_after(self, seq: float) -> list[Draft]:
-        """List all that is not in the batches up to `seq`, for another session."""
+    def _after(self, seq: float) -> list[Draft]:
         return [Draft.of(batch) for batch in self._batches if batch.seq > seq] + list(self._drafts)
+
+    def _forgotten_after(self, seq: int) -> int:
+        return max(self._batches[0].seq - 1 - seq, 0) if self._batches else 0
 
     def applied(self, lowest: int) -> None:
         """Note the last batch that every board has."""
@@ -281,6 +311,10 @@ class RecentIds:
                 break  # insertion order is order of age
             del self._seen[post_id]
         return fresh
+
+
+def _names(drafts: list[Draft]) -> int:
+    return sum(draft.names for draft in drafts)
 
 
 def _count(times: list[tuple[int, int]], start: int, names: int) -> None:

@@ -6,7 +6,6 @@ or withhold. What must not: gathering and memory (outbox.py, pure), where record
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Batch, Draft, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 from tweetboard.store import Store
 from tweetboard.waiting import first_of
@@ -140,40 +139,27 @@ class Publisher:
     def _take_over(self, begun: Begun | None, stopping: asyncio.Event) -> None:
         """Start with what the session before has left, where nobody else had the stream since; None: somebody has it.
 
-        What it left is then lost, as far as it was not in the journal: sent now, it might count a second time.
+        Sent after somebody else had the stream, it might count a second time.
         """
-        session, left, kept = self._ended, self._outbox, list[Draft]()
-        ours = begun is not None and session is not None and self._is_ours(begun, session)
-        in_journal = max(left.acknowledged, begun.seq) if ours and begun else left.acknowledged
-        unsent_names = _names(left.left_after(in_journal))
-        if begun is None or session is None or not ours:
-            self._ended = None
-            left.end()
+        ended, after = self._ended, None
+        if begun is not None and ended is not None and begun.predecessor in (ended.token, ended.predecessor):
+            ended.token, after = begun.token, begun.seq
         else:
-            session.token = begun.token
-            if begun.boards_ahead or left.forgotten_after(begun.seq):
-                left.end()  # positions must not go past what is missing
-            # Where the boards have more than the stream, somebody has deleted its hash: what was sent may be on them.
-            kept = left.left_after(math.inf if begun.boards_ahead else begun.seq)
-            self.published.lost_batches += left.forgotten_after(begun.seq)
-        lost_names = max(_names(left.left_after(in_journal)) - _names(kept), 0)
-        if lost_names:
-            self.published.lost_names += lost_names
-            log.error("%d names are lost: read before the session ended, and nobody can read them again", lost_names)
+            self._ended = None
+        left = self._outbox.leave(after, boards_ahead=begun is not None and begun.boards_ahead > 0)
+        self.published.lost_batches += left.lost_batches
+        if left.lost_names:
+            self.published.lost_names += left.lost_names
+            log.error("%d names are lost: their session has ended, and nobody can read them again", left.lost_names)
         if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody
-            self._given_up_names += lost_names if begun is None else max(unsent_names - _names(kept), 0)
+            self._given_up_names += left.lost_names if begun is None else left.dropped_names
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
             bucket_s=self._bucket_s,
             published=self.published,
             keep_ids=self._ids.keep_s > 0,
-            drafts=kept,
+            drafts=left.drafts,
         )
-
-    @staticmethod
-    def _is_ours(begun: Begun, session: Session) -> bool:
-        """Whether nobody else had the stream since `session` began."""
-        return begun.predecessor in (session.token, session.predecessor)
 
     def _report(self, begun: Begun) -> None:
         self.published.sessions += 1
@@ -318,10 +304,6 @@ class Publisher:
     def _doubt(self) -> None:
         self._doubtful = True
         self._wake.set()
-
-
-def _names(drafts: list[Draft]) -> int:
-    return sum(draft.names for draft in drafts)
 
 
 async def _nothing() -> None:
