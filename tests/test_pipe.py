@@ -98,6 +98,36 @@ async def test_a_daemon_that_was_overtaken_between_two_steps_gives_way_and_fence
     assert pipe.lease.other == "the other"
 
 
+async def test_a_standby_lets_the_holder_come_back_after_redis_was_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease may have ended while nobody could renew it; what its holder has gathered meanwhile would be lost."""
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.1)
+    lease = ("tweetboard:test:lease", "the holder")
+    await store.execute("SET", *lease)
+    pipe = a_pipe(store)
+    hold, holds = pipe.lease.hold, 0
+
+    async def holder_returns() -> None:
+        await asyncio.sleep(0.1)
+        await store.execute("SET", *lease)
+
+    async def away_at_the_second() -> bool:
+        nonlocal holds
+        holds += 1
+        if holds == 2:
+            await store.execute("DEL", lease[0])
+            group.create_task(holder_returns())
+            raise StoreUnavailable("it was away for longer than a lease lives")
+        return await hold()
+
+    monkeypatch.setattr(pipe.lease, "hold", away_at_the_second)
+    async with asyncio.TaskGroup() as group, running(pipe, ListSource([])):
+        await wait_until(lambda: holds == 4)
+    assert pipe.publisher.published.sessions == 0
+    assert await store.execute("GET", lease[0]) == b"the holder"
+
+
 async def test_a_standby_that_gets_the_lease_is_none_any_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """/readyz and /metrics tell of its stream from then on, not of the daemon that was there before."""
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)

@@ -70,6 +70,16 @@ class Server:
         async with self.connected() as store:
             await store.wait()
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Server"]:
+        """Run it until the block ends."""
+        self._folder.mkdir(exist_ok=True)
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.end()
+
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal and wait for its end."""
         if self._process is not None and self._process.returncode is None:
@@ -287,13 +297,11 @@ async def a_rig(
     mode: Mode = "sse" if kind is Rig else "ndjson"  # nobody who writes the naive design thinks of Last-Event-ID
     upstream = Upstream(truth.records, mode=mode, overlap=25, rate=rate)
     server = Server(folder / "redis", *binaries()[binary])
-    (folder / "redis").mkdir()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(upstream.serving())
         port = int(upstream.url.rpartition(":")[2].partition("/")[0])
         to_stream, stream_port = await stack.enter_async_context(tcp_proxy(port))
-        await server.start()
-        stack.push_async_callback(server.end)
+        await stack.enter_async_context(server.running())
         socket = str(folder / "proxy.sock")
         to_redis = await stack.enter_async_context(unix_proxy(socket, str(server.socket)))
         arguments = ["--stream", f"http://127.0.0.1:{stream_port}/stream", "--redis", f"unix://{socket}"]

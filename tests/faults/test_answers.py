@@ -13,7 +13,7 @@ import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
-from processes import redis_server, redis_url
+from processes import daemon, redis_server, redis_url
 from tweetboard.daemon import Pipe
 from tweetboard.errors import StoreRefused
 from tweetboard.store import Store, open_store
@@ -177,3 +177,19 @@ def leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def test_a_redis_that_may_lose_scores_is_named_at_the_start_and_in_readyz(folder: Path) -> None:
+    async with redis_server(folder / "r", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no"):
+        async with daemon(folder, "--redis", redis_url(folder / "r")) as running:
+            await running.ready()
+            async with asyncio.timeout(10):
+                while running.errors.count("WARNING redis at") < 2:
+                    await asyncio.sleep(0.02)
+            status, answer = await running.get("/readyz")
+    parts = answer["parts"]
+    assert isinstance(parts, dict)
+    told = parts["redis"]["detail"]
+    assert (status, parts["redis"]["ok"]) == (200, True), "it works, for now"
+    assert "maxmemory-policy is allkeys-lru: under pressure Redis deletes scores" in told
+    assert "neither appendonly nor save is set: a restart of Redis loses all scores" in told

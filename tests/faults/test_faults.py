@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from faults.faults import FAKETIME, FAULTS
-from faults.rig import SEED, a_rig
+from faults.rig import SEED, Server, a_rig, binaries
 from faults.truth import Truth
 from processes import daemon
-from upstream import Upstream
+from tweetboard.store import Store
+from upstream import Answer, Upstream
 
 RIGS = 4
 
@@ -38,6 +40,44 @@ async def test_under_every_fault_nothing_is_lost_and_nothing_counted_twice(folde
 @pytest.mark.skipif(FAKETIME.exists(), reason="it is tried with the others")
 def test_a_clock_that_jumps() -> None:
     pytest.skip("without libfaketime (Debian: faketime) no clock can be made to jump")
+
+
+async def test_of_a_stream_that_cannot_go_back_just_what_was_received_is_counted_and_the_gap_is_told(
+    folder: Path,
+) -> None:
+    """Each post has a name of its own, so a score of two would be a post that counted twice."""
+    records = [b'{"username":"p%d"}' % number for number in range(8_000)]
+    script = [Answer(after=800, cut="line"), Answer(status=503), Answer(after=800, cut="chunk")]
+    server = Server(folder / "redis", *binaries()["valkey"])
+    async with Upstream(records, script=script, rate=4_000).serving() as upstream, server.running():
+        arguments = ["--stream", upstream.url, "--redis", f"unix://{server.socket}"]
+        async with daemon(folder, *arguments) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 2_000)
+            gap_s = await running.metric("tweetboard_stream_gap_seconds_total")
+            assert gap_s > 0
+            parts = (await running.get("/readyz"))[1]["parts"]
+            assert isinstance(parts, dict)
+            assert "went by unheard" in parts["stream"]["detail"]
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+        async with server.connected() as store:
+            received = int(running.errors.rpartition("stopped: ")[2].split()[0])
+            assert await scores_of(store) == [b"1"] * received
+        async with daemon(folder, *arguments) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 100)
+            assert await running.metric("tweetboard_stream_gap_seconds_total") > 0
+            running.signal(signal.SIGKILL)
+            await running.ended()
+        async with server.connected() as store:
+            assert set(await scores_of(store)) == {b"1"}
+
+
+async def scores_of(store: Store) -> list[bytes]:
+    rows = await store.execute("ZRANGE", "username_scoreboard", 0, -1, "WITHSCORES")
+    assert isinstance(rows, list)
+    return rows[1::2]
 
 
 @pytest.fixture
