@@ -80,7 +80,7 @@ def substituted(world: World) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         WatchedOutbox.world = world
         stack.enter_context(mock.patch.object(publisher, "Outbox", WatchedOutbox))
-        for module in (publisher, journal, store):
+        for module in (publisher, store):
             stack.enter_context(mock.patch.object(module, "time", clock))
         secrets = SimpleNamespace(token_hex=lambda _: f"{world.running}-{next(tokens)}")
         stack.enter_context(mock.patch.object(journal, "secrets", secrets))

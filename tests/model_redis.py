@@ -10,11 +10,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from lupa import lua51
 from redis.exceptions import NoScriptError, ResponseError
+
+EPOCH_S: Final = 1_763_804_600
+"""What the clock's zero is in Unix seconds."""
 
 Word: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
@@ -143,6 +146,9 @@ class Redis:
         return self._eval(self._texts[digest], int(count), words)
 
     # Keys and strings
+
+    def do_time(self) -> Reply:
+        return [b"%d" % (EPOCH_S + self._clock()), b"0"]
 
     def do_ping(self) -> Reply:
         return b"PONG"

@@ -38,7 +38,7 @@ from tweetboard.windows import finest_bucket_s, parse_window
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
 """Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
 
-DRAIN_TIMEOUT_S: Final = 3.0
+DRAIN_TIMEOUT_S: Final = 2.5
 """What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
 
 LAST_TRY_S: Final = 0.5
@@ -104,6 +104,7 @@ class Pipe:
         Raises `NotDrained`, with the number of names, where something was left behind.
         """
         await first_of(stopping.wait(), asyncio.wait([publishing]))
+        self.store.hurry()
         await asyncio.wait([publishing], timeout=DRAIN_TIMEOUT_S)
         left = self.publisher.outstanding_names
         publishing.cancel()
@@ -304,7 +305,7 @@ def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
         silent_s = time.time() - stream.last_received
         detail = stream.trouble or (f"last heard {silent_s:.1f} s ago" if stream.last_received else "connected")
         if stream.gap_s:
-            detail += f"; {stream.gap_s:.1f} s went by unheard since the start"
+            detail += f"; {stream.gap_s:.1f} s at most went by unheard since the start"
         parts["stream"] = Part(stream.live, detail)
     session = pipe.journal.session
     for name, subscriber in pipe.subscribers.items():

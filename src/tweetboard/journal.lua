@@ -68,8 +68,8 @@ local function look()
   return {state[1] or '', tonumber(state[2] or 0)}
 end
 
--- append(token, seq, position, ids as JSON, their time, forget ids before, then channel, message, channel, message...):
--- journal one batch and publish it. Answers {'appended', the lowest batch applied by all boards}, or a refusal.
+-- append(token, seq, position, ids as JSON, how many seconds to keep them by Redis's own clock, then channel, message,
+-- channel, message...): journal one batch and publish it. Answers {'appended', the lowest batch applied by all boards}, or a refusal.
 local function append()
   local token, seq = ARGV[3], tonumber(ARGV[4])
   local state = redis.call('HMGET', stream, 'owner', 'seq')
@@ -82,14 +82,17 @@ local function append()
 
   -- Publishing comes first: where it is not permitted, nothing has been written when the script fails.
   local entry = {}
-  for i = 9, #ARGV, 2 do
+  for i = 8, #ARGV, 2 do
     redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
     entry[#entry + 1], entry[#entry + 2] = ARGV[i], ARGV[i + 1]
   end
   redis.call('XADD', journal, seq .. '-0', unpack(entry))
   redis.call('HSET', stream, 'seq', seq, 'position', ARGV[5])
-  for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, ARGV[7], id) end
-  if ARGV[6] ~= '[]' then redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. ARGV[8]) end
+  if ARGV[6] ~= '[]' then
+    local now = tonumber(redis.call('TIME')[1])
+    for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, now, id) end
+    redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. now - tonumber(ARGV[7]))
+  end
   redis.call('XTRIM', journal, 'MINID', (lowest + 1) .. '-0')
   return {'appended', lowest}
 end

@@ -7,7 +7,6 @@ and subscribers of one process know of each other. What must not: how batches ar
 
 import asyncio
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, cast
@@ -54,8 +53,8 @@ class OutOfStep(Exception):
 class Session:
     """One ownership of the stream as this process knows it: shared by the publisher and the subscribers.
 
-    `began_after` is the last batch before it, `seq` the last one known to be in the journal; `applied` has, for each
-    board, the last one known to be on it.
+    `began_after` is the last batch before it, `began_at` where upstream that ends, `seq` the last one known to be in
+    the journal; `applied` has, for each board, the last one known to be on it.
     `on_applied` is told the lowest of these whenever a board advances, and `advanced` is set; whoever waits for that
     clears it first. `broken` says why it must end.
     """
@@ -64,6 +63,7 @@ class Session:
         self.token = begun.token
         self.predecessor = begun.predecessor
         self.began_after = begun.seq
+        self.began_at = begun.position
         self.seq = begun.seq
         self.applied = dict.fromkeys(boards, NO_BATCH)
         self._on_applied = on_applied
@@ -84,6 +84,7 @@ class Session:
         """Note where the journal really ends; no board can have more than that."""
         self.seq = seq
         self.applied = {board: min(applied, seq) for board, applied in self.applied.items()}
+        self._on_applied(self.lowest_applied)
 
     def note_applied(self, board: str, seq: int) -> None:
         """Remember that a board has all up to `seq`."""
@@ -152,9 +153,8 @@ class Journal:
         Raises `SessionEnded` where another session owns the stream, `OutOfStep` where the batch does not follow, and
         `StoreError`; after `StoreUnavailable` the batch may be in or not, and only `look` can tell.
         """
-        now = int(time.time())
         arguments: list[str | bytes | int] = [session.token, batch.seq, batch.position]
-        arguments += [msgspec.json.encode(batch.ids if keep_ids_s else []), now, now - keep_ids_s]
+        arguments += [msgspec.json.encode(batch.ids if keep_ids_s else []), keep_ids_s]
         for channel, encoded in batch.bodies.items():
             arguments += [self._store.key(channel), message(self.name, session.token, batch.seq, encoded)]
         reply = await self._store.run(_SCRIPT, self._keys, "append", self.name, *arguments)

@@ -217,12 +217,6 @@ class Outbox:
         self.acknowledged = seq
         self._measure()
 
-    def end(self) -> None:
-        """Drop what came with a position: it is the next session's to read; what came without cannot be read again."""
-        self._batches = deque(batch for batch in self._batches if not batch.position)
-        self._drafts = deque(draft for draft in self._drafts if not draft.position)
-        self._measure()
-
     def leave(self, seq: int | None, *, boards_ahead: bool = False) -> Left:
         """Divide what an ended session has left, for a session of ours that goes on after batch `seq`; None: for none.
 
@@ -232,7 +226,9 @@ class Outbox:
         in_journal = self.acknowledged if seq is None else max(self.acknowledged, seq)
         unsent_names = _names(self._after(in_journal))
         if seq is None or boards_ahead or self._forgotten_after(seq):
-            self.end()  # positions must not go past what is missing
+            # Positions must not go past what is missing: what came with one is read again.
+            self._batches = deque(batch for batch in self._batches if not batch.position)
+            self._drafts = deque(draft for draft in self._drafts if not draft.position)
         drafts = [] if seq is None else self._after(math.inf if boards_ahead else seq)
         return Left(
             drafts,
@@ -240,6 +236,11 @@ class Outbox:
             dropped_names=max(unsent_names - _names(drafts), 0),
             lost_batches=0 if seq is None else self._forgotten_after(seq),
         )
+
+    @property
+    def position(self) -> str:
+        """How far upstream the drafts reach, for whoever reads on; "" where there are none."""
+        return self._drafts[-1].position if self._drafts else ""
 
     @property
     def ids(self) -> list[str]:

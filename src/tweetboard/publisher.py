@@ -99,8 +99,6 @@ class Publisher:
                 log.warning(
                     "session ended with %d names not on the boards, beginning anew: %s", left, ended.exceptions[0]
                 )
-                if not stopping.is_set():  # else nobody here will read it again
-                    self._outbox.end()
             else:
                 break
             finally:
@@ -142,7 +140,14 @@ class Publisher:
         Sent after somebody else had the stream, it might count a second time.
         """
         ended, after = self._ended, None
-        if begun is not None and ended is not None and begun.predecessor in (ended.token, ended.predecessor):
+        if (
+            begun is not None
+            and ended is not None
+            and (
+                begun.predecessor == ended.token
+                or (begun.predecessor == ended.predecessor and begun.seq <= ended.began_after)
+            )
+        ):
             ended.token, after = begun.token, begun.seq
         else:
             self._ended = None
@@ -192,8 +197,9 @@ class Publisher:
 
     async def _read(self, session: Session, begun: Begun, source: Source, decoder: Decodes) -> None:
         """Gather what the source yields, as long as the boards keep up; what was read before a failure still counts."""
+        position = self._outbox.position or begun.position  # now, for appending will empty the outbox
         try:
-            async with aclosing(source.blocks(begun.position, begun.heard_until)) as blocks:
+            async with aclosing(source.blocks(position, begun.heard_until)) as blocks:
                 async for block, reached in blocks:
                     self._gather(decoder.decode(block), reached)
                     while not self._outbox.room:
@@ -277,7 +283,8 @@ class Publisher:
         self._report(begun)
         if begun.boards_ahead:
             raise SessionEnded(f"the boards have more than {self._journal.stream_key}: somebody has deleted it")
-        went_back = (begun.predecessor, begun.seq) == (session.predecessor, session.began_after)
+        before = (session.predecessor, session.began_after, session.began_at)
+        went_back = (begun.predecessor, begun.seq, begun.position) == before
         if begun.predecessor != session.token and not went_back:
             raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
         session.token, session.broken = begun.token, ""

@@ -79,7 +79,7 @@ class Scoreboard:
 
         Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers.
         """
-        reply = await self._store.run(_SCRIPT, [self.key], "top", offset, limit)
+        reply = await self._store.run(_SCRIPT, [self.key], "top", offset, limit, writes=False)
         total, above, flat = cast("tuple[int, int, list[bytes]]", reply)
         rows: list[Row] = []
         rank, previous = above + 1, None

@@ -29,6 +29,9 @@ Reply: TypeAlias = object
 COMMAND_TIMEOUT_S: Final = 3.0
 """No answer for this long counts as unavailable: longer than any script here takes, shorter than a person waits."""
 
+HURRIED_TIMEOUT_S: Final = 1.0
+"""While stopping: a connection that leads nowhere is given up in time to bring what is left over another."""
+
 BACKOFF_S: Final = (0.05, 1.0)
 """First and longest pause between two attempts to reach Redis; it doubles in between."""
 
@@ -49,6 +52,9 @@ _PASSING = (
     OSError,
 )
 _PASSING_CODES = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
+_WRITE_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY")
+"""It answers, and even reads; but for us it is not there."""
+
 _FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
 log = logging.getLogger(__name__)
@@ -66,7 +72,8 @@ class Script:
 class Store:
     """Redis behind one pool; every failure leaves here as a `StoreError`, `CancelledError` as itself.
 
-    `address` is for messages and never holds a password. `available` is what the last command found.
+    `address` is for messages and never holds a password. `available` is what the last command found; a server that
+    refuses to write is not, until it has written.
     """
 
     def __init__(self, client: aioredis.Redis, *, prefix: str = "", address: str = "redis") -> None:
@@ -76,6 +83,9 @@ class Store:
         self.available = False
         self.trouble = "not reached yet"
         self.round_trips = 0
+        self._timeout_s = COMMAND_TIMEOUT_S
+        self._under_way = set[asyncio.Timeout]()
+        self._refuses_writes = False
         self._down_since: float | None = None
         self._waited_at_s = -math.inf
         self._again_pause_s = 0.0
@@ -91,8 +101,30 @@ class Store:
         Raises `StoreUnavailable` where waiting may mend it (whether the command was carried out is then unknown) and
         `StoreRefused` where it will not.
         """
+        return await self._ask(command)
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument, writes: bool = True) -> Reply:
+        """Run a script over already prefixed `keys`; a server that has forgotten it is taught it again.
+
+        One that `writes`, and can, is the proof that a server which has refused to write is well again.
+        """
         try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            return await self._ask(("EVALSHA", script.digest, len(keys), *keys, *arguments), wrote=writes)
+        except redis_errors.NoScriptError:
+            return await self._ask(("EVAL", script.text, len(keys), *keys, *arguments), wrote=writes)
+
+    def hurry(self) -> None:
+        """Give every command, also those under way, `HURRIED_TIMEOUT_S` from here on: a stop has no more to spare."""
+        self._timeout_s = HURRIED_TIMEOUT_S
+        due_s = asyncio.get_running_loop().time() + HURRIED_TIMEOUT_S
+        for scope in self._under_way:
+            scope.reschedule(min(scope.when() or due_s, due_s))
+
+    async def _ask(self, command: Sequence[Argument], *, wrote: bool = False) -> Reply:
+        scope = asyncio.timeout(self._timeout_s)
+        self._under_way.add(scope)
+        try:
+            async with scope:
                 reply = cast(
                     "Reply",
                     await self._client.execute_command(*command),  # type: ignore[no-untyped-call]
@@ -101,16 +133,13 @@ class Store:
             raise
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
             raise self._judge(error, command) from error
+        finally:
+            self._under_way.discard(scope)
         self.round_trips += 1
-        self._note(None)
+        if wrote or not self._refuses_writes:
+            self._refuses_writes = False
+            self._note(None)
         return reply
-
-    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
-        """Run a script over already prefixed `keys`; a server that has forgotten it is taught it again."""
-        try:
-            return await self.execute("EVALSHA", script.digest, len(keys), *keys, *arguments)
-        except redis_errors.NoScriptError:
-            return await self.execute("EVAL", script.text, len(keys), *keys, *arguments)
 
     def pubsub(self) -> PubSub:
         """Open a Pub/Sub interface, which holds one of the pool's connections until it is closed."""
@@ -191,7 +220,8 @@ class Store:
         passing = isinstance(error, (*_PASSING, TimeoutError)) or text.partition(" ")[0] in _PASSING_CODES
         if passing and not isinstance(error, _FINAL):
             if isinstance(error, TimeoutError) and not isinstance(error, redis_errors.RedisError):
-                text = f"no answer for {COMMAND_TIMEOUT_S:g} s"
+                text = f"no answer for {self._timeout_s:g} s"
+            self._refuses_writes |= text.partition(" ")[0] in _WRITE_REFUSALS
             self._note(text)
             return StoreUnavailable(f"Redis at {self.address} is unavailable: {text}")
         return StoreRefused(f"Redis at {self.address} refused {_described(command)}: {text}")

@@ -67,7 +67,8 @@ log = logging.getLogger(__name__)
 class StreamState(msgspec.Struct):
     """What the connection is doing and has done; times are Unix seconds, 0 for never.
 
-    `gap_s` is how long nobody listened to an upstream that cannot go back: what passed then is on no board.
+    `gap_s` is how long, at most, an upstream that cannot go back was not heard: what passed then is on no board. It
+    begins with the last byte heard, for a dead connection may be noticed late.
     """
 
     live: bool = False
@@ -170,13 +171,14 @@ class HttpStream:
         self._stall_timeout_s = stall_timeout_s
         self._was_short = False
         self._refill_s = refill_s
-        self._heard_until = 0.0
+        self._clock = time.monotonic
+        self._heard_at_s: float | None = None
         self.state = StreamState()
 
     @property
     def heard_until(self) -> float:
-        """Until when somebody has surely listened, in Unix seconds; 0 for not yet."""
-        return time.time() if self.state.live else self._heard_until
+        """When something was heard last, or a connection made, in Unix seconds; 0 for never."""
+        return 0.0 if self._heard_at_s is None else time.time() - (self._clock() - self._heard_at_s)
 
     async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
         """Yield blocks from after `position` on, each with the position after it, over as many connections as it takes.
@@ -184,7 +186,9 @@ class HttpStream:
         `heard_until` is when anybody, perhaps another instance, has listened last. Raises `StreamRefused` where
         connecting again cannot help.
         """
-        self._heard_until = max(self._heard_until, heard_until)
+        if heard_until:
+            heard_at_s = self._clock() - max(time.time() - heard_until, 0.0)
+            self._heard_at_s = heard_at_s if self._heard_at_s is None else max(self._heard_at_s, heard_at_s)
         clock = asyncio.get_running_loop().time
         while True:
             began_s = clock()
@@ -200,7 +204,6 @@ class HttpStream:
             except StreamLost as error:
                 lost = error
             finally:
-                self._heard_until = self.heard_until
                 self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
             await asyncio.sleep(self._lost(lost, clock() - began_s))
 
@@ -244,11 +247,11 @@ class HttpStream:
 
     def _connected(self, position: str) -> None:
         self.state.connects += 1
-        missed_s = time.time() - self._heard_until - self._refill_s
-        if self._heard_until and not position and missed_s > 0:
+        missed_s = 0.0 if self._heard_at_s is None else self._clock() - self._heard_at_s - self._refill_s
+        if not position and missed_s > 0:
             self.state.gap_s += missed_s
-            log.warning("%.1f s of the stream went by unheard, and it cannot go back", missed_s)
-        self._heard_until = time.time()
+            log.warning("up to %.1f s of the stream went by unheard, and it cannot go back", missed_s)
+        self._heard_at_s = self._clock()
         self.state.live, self.state.trouble = True, ""
         log.info("stream connected: %s", httpx.URL(self._url).copy_with(query=None, userinfo=b""))
 
@@ -292,10 +295,10 @@ class HttpStream:
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
-                    self.state.live, self._heard_until = False, max(self._heard_until, self.state.last_received)
                     raise StreamLost(f"nothing came for {limit_s:g} s, not even a keep-alive") from None
                 self.state.received_bytes += len(raw)
                 self.state.last_received = time.time()
+                self._heard_at_s = self._clock()
                 for chunk in decompressor.push(raw):
                     yield chunk
 
