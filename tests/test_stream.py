@@ -505,6 +505,35 @@ async def test_the_time_until_silence_was_noticed_is_a_part_of_the_gap(client: h
         assert STALL_S * 0.9 <= stream.state.gap_s < 2
 
 
+async def test_a_connection_counts_as_heard_up_to_its_last_byte_for_it_may_be_dead_since(
+    client: httpx.AsyncClient,
+) -> None:
+    async with Upstream(RECORDS, keep_alive_s=60).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        async with aclosing(stream.blocks("")) as blocks:
+            await anext(blocks)
+            await for_a_while(0.3)
+            assert stream.heard_until == pytest.approx(time.time() - 0.3, abs=0.2)
+            assert stream.heard_until < time.time() - 0.25
+
+
+@pytest.mark.parametrize("jump_s", [86_400, -86_400])
+async def test_a_clock_that_jumps_makes_no_gap_and_hides_none(
+    client: httpx.AsyncClient, jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    script = [Answer(after=3, cut="end")]
+    async with Upstream(RECORDS, script=script, keep_alive_s=60).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        async with aclosing(stream.blocks("")) as blocks:
+            await anext(blocks)
+            await for_a_while(0.2)
+            monkeypatch.setattr(time, "time", lambda: now() + jump_s)
+            while stream.state.connects < 2:
+                await anext(blocks)
+        assert 0.15 < stream.state.gap_s < 5
+
+
 async def test_a_stream_that_goes_back_has_no_gap(client: httpx.AsyncClient) -> None:
     async with Upstream(RECORDS, "sse", script=[Answer(after=3, cut="line"), Answer(status=503)]).serving() as upstream:
         stream = HttpStream(client, upstream.url)

@@ -10,7 +10,8 @@ As a process of its own, which says its address on standard output and ends by a
 
     python tests/upstream.py --file posts.ndjson --mode sse --overlap 3 --script line@10,503 --cut any --cut-every 500
 
-NDJSON cannot rewind: a connection goes on behind the last record that was written whole, whether or not it arrived.
+NDJSON cannot rewind: a connection goes on behind the last record that was written whole, whether or not it arrived; but
+asked for `backfill_minutes`, as X can be, it begins `overlap` records earlier.
 With SSE every record has its number in the file, from 1, as its id; a connection goes on behind its Last-Event-ID, but
 `overlap` events earlier.
 """
@@ -140,7 +141,7 @@ class Upstream:
     def first(self, request: Request) -> int:
         """Say which record, from 0, a connection begins with."""
         if self.mode == "ndjson":
-            return self.sent
+            return max(self.sent - self.overlap, 0) if "backfill_minutes=" in request.target else self.sent
         last_id = request.last_event_id or ""
         return max(int(last_id) - self.overlap, 0) if last_id.isdigit() else 0
 

@@ -6,17 +6,25 @@ What lives here: what goes wrong, and how long. What must not: what has to hold 
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from faults.proxy import Proxy
 from faults.rig import Rig
 from tweetboard.errors import StoreUnavailable
+from tweetboard.store import Store
 
 Fault: TypeAlias = Callable[[Rig], Awaitable[None]]
 
 TIMEOUT_S: Final = 3.0
 """What a daemon gives a command; a lease's life, too."""
+
+_SHOUT: Final = """
+for _ = 1, 200 do
+  for _, channel in ipairs(KEYS) do redis.call('PUBLISH', channel, ARGV[1]) end
+end
+"""
 
 FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -27,8 +35,11 @@ async def daemon_killed(rig: Rig) -> None:
 
 
 async def daemon_stopped(rig: Rig) -> None:
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
     code = await rig.end_daemon(signal.SIGTERM)
     assert code == 0, f"a stop ended with {code}"
+    assert clock() - began_s < 5, "a stop took 5 s"
     await rig.start_daemon()
 
 
@@ -81,13 +92,18 @@ async def stream_cut(rig: Rig) -> None:
 
 async def output_overflows(rig: Rig) -> None:
     """Let Redis throw the subscribers out, for reading too slowly."""
-    await _command(rig, "CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1")
-    rig.to_redis.hold()
-    foreign = b'{"source":"other","session":"none","seq":1,"times":[],"names":["%b"]}' % (b"x" * 200_000)
-    for _ in range(30):
-        await _command(rig, "PUBLISH", rig.rng.choice(("usernames", "hashtags")), foreign)
-    rig.to_redis.let_go()
-    await _command(rig, "CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
+    foreign = b'{"source":"other","session":"none","seq":1,"times":[],"names":["%b"]}' % (b"x" * 4_000)
+    async with rig.server.connected() as store:
+        before = await _thrown_out(store)
+        await store.execute("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1")
+        rig.to_redis.hold()
+        try:
+            async with asyncio.timeout(2 * TIMEOUT_S):
+                while await _thrown_out(store) < before + 2:  # both of them
+                    await store.execute("EVAL", _SHOUT, 2, "usernames", "hashtags", foreign)
+        finally:
+            rig.to_redis.let_go()
+        await store.execute("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
 
 
 async def redis_asleep(rig: Rig) -> None:
@@ -111,8 +127,11 @@ async def redis_frozen(rig: Rig) -> None:
 
 
 async def taken_over(rig: Rig) -> None:
-    """Kill the one of two daemons that counts: the other goes on within two lives of the lease."""
-    await rig.start_daemon()
+    """Kill the one of two daemons that counts: the other, which served all along, goes on within two lease lives."""
+    standby = await rig.start_daemon()
+    while "standby: " not in str((await standby.get("/readyz"))[1]):
+        await asyncio.sleep(0.05)
+    assert (await standby.get("/usernames"))[0] == 200
     clock = asyncio.get_running_loop().time
     began_s = clock()
     await rig.end_daemon(signal.SIGKILL)
@@ -142,10 +161,18 @@ async def clock_jumps(rig: Rig) -> None:
         FAKETIME_NO_CACHE="1",
         FAKETIME_DONT_FAKE_MONOTONIC="1",
     )
-    for jump in ("+1d", "-1d", "+0"):
+    for jump, days in (("+1d", 1), ("-1d", -1), ("+0", 0)):
         await rig.flows(10)
         clock.write_text(jump)
+        told = datetime.fromisoformat(str((await rig.daemons[-1].get("/usernames"))[1]["as_of"]))
+        assert round((told - datetime.now(UTC)).total_seconds() / 86_400) == days, "the clock did not jump"
     await rig.flows(10)
+
+
+async def _thrown_out(store: Store) -> int:
+    facts = await store.execute("INFO", "stats")
+    assert isinstance(facts, dict)
+    return int(facts["client_output_buffer_limit_disconnections"])
 
 
 async def _command(rig: Rig, *command: str | bytes) -> None:

@@ -211,6 +211,7 @@ class Rig:
                 await asyncio.sleep(POLL_S)
         wrong = self.truth.wrong(found)
         assert not wrong, wrong
+        assert self.polls, "nobody looked in between"
         return self.truth.outcome(found.scores)
 
 
@@ -222,6 +223,7 @@ class NaiveRig(Rig):
     async def start_daemon(self, **environ: str) -> Daemon:
         """Start its three processes, the subscribers first."""
         self.naive = []
+        self.stack.push_async_callback(self.end_daemon)
         for part in (*BOARDS, self.arguments[1]):
             command = [sys.executable, str(Path(__file__).with_name("naive.py")), part]
             command.append(self.arguments[3].removeprefix("unix://"))
@@ -235,7 +237,8 @@ class NaiveRig(Rig):
     async def end_daemon(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Kill all three."""
         for process in self.naive:
-            process.send_signal(number)
+            if process.returncode is None:
+                process.send_signal(number)
         codes = [await process.wait() for process in self.naive]
         return codes[0]
 

@@ -16,7 +16,7 @@ from faults.rig import SEED, Server, a_rig, binaries
 from faults.truth import Truth
 from processes import daemon
 from tweetboard.store import Store
-from upstream import Answer, Upstream
+from upstream import Answer, Cut, Upstream
 
 RIGS = 4
 
@@ -72,6 +72,37 @@ async def test_of_a_stream_that_cannot_go_back_just_what_was_received_is_counted
             await running.ended()
         async with server.connected() as store:
             assert set(await scores_of(store)) == {b"1"}
+
+
+async def test_what_x_sends_again_counts_once_over_cuts_and_kills(folder: Path) -> None:
+    """Each post has an author of its own: one missing was lost, one of two counted twice."""
+    records = [
+        b'{"data":{"id":"%d","author_id":"%d","created_at":"2026-11-22T10:00:00.000Z"}}' % (10**18 + number, number)
+        for number in range(6_000)
+    ]
+    cuts: list[Cut] = ["line", "chunk", "record", "reset", "end"]
+    script = [Answer(after=700 + 90 * number, cut=cut) for number, cut in enumerate(cuts)]
+    server = Server(folder / "redis", *binaries()["valkey"])
+    async with Upstream(records, script=script, overlap=600, rate=3_000).serving() as upstream, server.running():
+        url = f"{upstream.url}?backfill_minutes=1"
+        arguments = ["--stream", url, "--redis", f"unix://{server.socket}"]
+        async with daemon(folder, *arguments) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 1_500)
+            running.signal(signal.SIGKILL)
+            await running.ended()
+        async with daemon(folder, *arguments) as running, server.connected() as store:
+            leases = await store.execute("KEYS", "tweetboard:*lease")
+            assert isinstance(leases, list)
+            await store.execute("DEL", *leases)  # by itself it would take 3 s to end
+            await running.ready()
+            async with asyncio.timeout(30):
+                while len(await scores_of(store)) < len(records):
+                    await asyncio.sleep(0.05)
+            assert await running.metric("tweetboard_posts_repeated_total") > 0
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+            assert await scores_of(store) == [b"1"] * len(records)
 
 
 async def scores_of(store: Store) -> list[bytes]:
