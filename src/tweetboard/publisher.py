@@ -193,6 +193,10 @@ class Publisher:
             self._wake.set()
             await asyncio.wait([appender])
             lease.cancel()
+        try:
+            await self._journal.look(session.token, source.heard_until)
+        except StoreUnavailable as error:
+            log.debug("until when upstream was heard is not noted: %s", error)
         await self._lease.release()
 
     async def _read(self, session: Session, begun: Begun, source: Source, decoder: Decodes) -> None:
