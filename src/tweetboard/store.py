@@ -131,7 +131,11 @@ class Store:
                 )
         except redis_errors.NoScriptError:
             raise
-        except (redis_errors.RedisError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            # One connection that leads nowhere is seldom alone: each of the pool's would cost another time limit.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise self._judge(error, command) from error
+        except (redis_errors.RedisError, OSError) as error:
             raise self._judge(error, command) from error
         finally:
             self._under_way.discard(scope)
