@@ -356,6 +356,14 @@ class Client:
     async def execute_command(self, *words: Word) -> Reply:
         return await self._network.send(self._process, words)
 
+    @property
+    def connection_pool(self) -> "Client":
+        return self
+
+    async def disconnect(self, *, inuse_connections: bool) -> None:
+        """Close what nobody uses: here every command has a connection of its own."""
+        assert not inuse_connections
+
     def pubsub(self) -> "Ear":
         return Ear(self._network, self._process)
 
