@@ -23,8 +23,9 @@ end
 
 -- begin(token, boards as a JSON list of keys, in the order of KEYS, tokens of the same instance whose begin was never
 -- answered, as JSON): become the owner.
--- Answers {seq, position, the owner before, not counting those unanswered, boards no longer fed (JSON), batches that no journal holds any more, boards
--- that have more than the stream has: somebody deleted its hash, until when anybody listened to upstream}.
+-- Answers {seq, position, the owner before (not counting those unanswered), boards no longer fed (JSON), batches that no
+-- journal holds any more, boards that have more than the stream has (somebody deleted its hash), until when anybody
+-- listened to upstream}.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
   local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard', 'after')
@@ -69,7 +70,8 @@ local function look()
 end
 
 -- append(token, seq, position, ids as JSON, how many seconds to keep them by Redis's own clock, then channel, message,
--- channel, message...): journal one batch and publish it. Answers {'appended', the lowest batch applied by all boards}, or a refusal.
+-- channel, message...): journal one batch and publish it.
+-- Answers {'appended', the lowest batch applied by all boards}, or a refusal.
 local function append()
   local token, seq = ARGV[3], tonumber(ARGV[4])
   local state = redis.call('HMGET', stream, 'owner', 'seq')
