@@ -6,7 +6,7 @@ sending (publisher.py), clocks (a caller passes the time in).
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -80,20 +80,18 @@ class Draft:
         sealed = self._sealed is not None
         return sealed or len(self.authors) + len(self.hashtags) >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
 
-    def add(self, posts: Iterable[Post], position: str, *, now: int, bucket_s: int) -> None:
+    def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int) -> None:
         """Take in posts; `now` stands in for a time they lack or one that lies ahead of it."""
-        authors, hashtags = self.authors, self.hashtags
-        for post in posts:
-            start = post.time if 0 < post.time < now else now
-            start -= start % bucket_s
-            if post.author:
-                authors.append(post.author)
-                self.size_bytes += len(post.author) + 3
-                _count(self.author_times, start, 1)
-            if post.hashtags:
-                hashtags.extend(post.hashtags)
-                self.size_bytes += sum(map(len, post.hashtags)) + 3 * len(post.hashtags)
-                _count(self.hashtag_times, start, len(post.hashtags))
+        times = [post.time if 0 < post.time < now else now for post in posts]
+        starts = [time - time % bucket_s for time in times]
+        authors = [post.author for post in posts]
+        hashtags = [tag for post in posts for tag in post.hashtags]
+        _count(self.author_times, starts, [1 if author else 0 for author in authors])
+        _count(self.hashtag_times, starts, [len(post.hashtags) for post in posts])
+        self.authors += filter(None, authors)
+        self.hashtags += hashtags
+        # Three more bytes a name: two quotes and a comma.
+        self.size_bytes += sum(map(len, authors)) + sum(map(len, hashtags)) + 3 * (len(authors) + len(hashtags))
         self.position = position
 
     def batch(self, seq: int) -> Batch:
@@ -318,9 +316,12 @@ def _names(drafts: list[Draft]) -> int:
     return sum(draft.names for draft in drafts)
 
 
-def _count(times: list[tuple[int, int]], start: int, names: int) -> None:
-    """Lengthen the last run, or begin another."""
-    if times and times[-1][0] == start:
-        times[-1] = (start, times[-1][1] + names)
-    else:
-        times.append((start, names))
+def _count(runs: list[tuple[int, int]], starts: list[int], names: list[int]) -> None:
+    """Lengthen the last run, or begin others: so many `names` fall at each of the `starts`."""
+    if min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
+        starts, names = starts[:1], [sum(names)]
+    for start, count in zip(starts, names, strict=True):
+        if runs and runs[-1][0] == start:
+            runs[-1] = (start, runs[-1][1] + count)
+        elif count:
+            runs.append((start, count))

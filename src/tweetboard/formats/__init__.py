@@ -9,7 +9,7 @@ import msgspec
 
 from tweetboard.errors import StreamRefused
 from tweetboard.formats import flat, x_v1, x_v2
-from tweetboard.formats.decoding import Decoder, Format, Skipped, mended
+from tweetboard.formats.decoding import Decoder, Format, Skipped, mended, records_of
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
@@ -46,7 +46,7 @@ class AutoDecoder:
 
     def _detect(self, block: Block) -> Block:
         """Set the decoder by the first record that has a known shape, and return the block from there on."""
-        records = [event.data for event in block.events] or block.lines.split(b"\n")
+        records = records_of(block)
         for place, record in enumerate(records):
             if not record or record.isspace():
                 continue

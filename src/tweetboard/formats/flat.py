@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from tweetboard.formats.decoding import Decoded, Format, decoded
-from tweetboard.posts import Skip
+from tweetboard.formats.decoding import Format
+from tweetboard.posts import Post, Skip
 
 
 class Record(msgspec.Struct, gc=False):
@@ -15,17 +15,15 @@ class Record(msgspec.Struct, gc=False):
     hashtags: list[object] | str | None = None
 
 
-def post(record: Record) -> Decoded:
+def post(record: Record) -> Post | Skip:
     """Turn a record into a post; it has neither id nor time, so it counts as of its arrival."""
     if not record.username:
         return Skip("no_author")
     found = record.hashtags
     if found is None:
-        return decoded("", 0, record.username, [])
-    if isinstance(found, str):
-        return decoded("", 0, record.username, [found])
-    tags = [tag for tag in found if isinstance(tag, str)]
-    return decoded("", 0, record.username, tags, invalid=len(found) - len(tags))
+        return Post("", 0, record.username)
+    spellings = [found] if isinstance(found, str) else found
+    return Post("", 0, record.username, tuple([tag if isinstance(tag, str) else "" for tag in spellings]))
 
 
 FORMAT: Final = Format("flat", Record, post, frozenset({"username", "hashtags"}), stall_timeout_s=0)

@@ -5,11 +5,15 @@ What lives here: cleaning and folding, both pure. What must not: finding hashtag
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 MAX_NAME_BYTES: Final = 256
 """Longer than any source allows (X: 15 and 280 characters, Mastodon: 30 and 500 bytes or so): a bound for Redis."""
+
+_SURE_LENGTH = MAX_NAME_BYTES // 4  # no character takes more than 4 bytes
 
 # Control characters, soft line breaks, bidirectional controls, zero width space, word joiner, byte order mark.
 _STRIPPED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -45,7 +49,7 @@ def fold(tag: str) -> str:
     return text if len(text.encode()) <= MAX_NAME_BYTES else ""
 
 
-def tags_of(spellings: list[str]) -> tuple[tuple[str, ...], int]:
+def tags_of(spellings: Iterable[str]) -> tuple[tuple[str, ...], int]:
     """Clean a post's hashtags and keep the first spelling of each; returns them and how many were no names."""
     kept: dict[str, str] = {}
     invalid = 0
@@ -57,6 +61,26 @@ def tags_of(spellings: list[str]) -> tuple[tuple[str, ...], int]:
         else:
             invalid += 1
     return tuple(kept.values()), invalid
+
+
+def are_clean(names: Sequence[str]) -> bool:
+    """Whether it is plain at one glance that `clean` would change none of these; False says nothing.
+
+    All are looked at together: a tenth of the cost of cleaning each, and what a source sends is nearly always clean.
+    """
+    text = "".join(names)
+    return text.isprintable() and " " not in text and all(names) and max(map(len, names), default=0) <= _SURE_LENGTH
+
+
+def are_tags(posts: Sequence[Sequence[str]]) -> bool:
+    """Whether it is plain at one glance that `tags_of` would change no post's hashtags; False says nothing."""
+    spellings = list(chain.from_iterable(posts))
+    text = "".join(spellings)
+    if "#" in text or "＃" in text or not are_clean(spellings):
+        return False
+    if not (text.isascii() or all(map(fold, spellings))):
+        return False
+    return all(len(tags) == 1 or len(set(map(fold, tags))) == len(tags) for tags in posts)
 
 
 def _without_invisible(text: str) -> str:

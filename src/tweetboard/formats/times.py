@@ -11,14 +11,22 @@ X_EPOCH_MS: Final = 1_288_834_974_657
 """The moment X's ids count from (4 November 2010): an id's upper 42 bits are milliseconds since then."""
 
 
+@lru_cache(maxsize=4096)
 def from_iso(text: str) -> int:
     """Read `2021-04-01T15:52:31.000Z`; its fraction does not matter."""
-    return _iso_second(text[:19])
+    try:
+        return max(int(datetime.fromisoformat(text[:19]).replace(tzinfo=UTC).timestamp()), 0)
+    except ValueError:
+        return 0
 
 
+@lru_cache(maxsize=4096)
 def from_x_v1(text: str) -> int:
     """Read `Sun Aug 31 00:29:15 +0000 2014`."""
-    return _x_v1_second(text)
+    try:
+        return max(int(datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y").timestamp()), 0)
+    except ValueError:
+        return 0
 
 
 def from_snowflake(post_id: str) -> int:
@@ -26,19 +34,3 @@ def from_snowflake(post_id: str) -> int:
     if not (post_id.isascii() and post_id.isdigit() and 17 <= len(post_id) <= 20):
         return 0
     return ((int(post_id) >> 22) + X_EPOCH_MS) // 1000
-
-
-@lru_cache(maxsize=4096)
-def _iso_second(text: str) -> int:
-    try:
-        return max(int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()), 0)
-    except ValueError:
-        return 0
-
-
-@lru_cache(maxsize=4096)
-def _x_v1_second(text: str) -> int:
-    try:
-        return max(int(datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y").timestamp()), 0)
-    except ValueError:
-        return 0

@@ -5,8 +5,8 @@ from typing import Final
 import msgspec
 
 from tweetboard.formats import times
-from tweetboard.formats.decoding import Decoded, Format, decoded
-from tweetboard.posts import Skip
+from tweetboard.formats.decoding import Format
+from tweetboard.posts import Post, Skip
 
 
 class Hashtag(msgspec.Struct, gc=False):
@@ -64,7 +64,7 @@ CONTROL_LINES: Final = ("delete", "scrub_geo", "limit", "status_withheld", "user
 _CONTROL_SKIPS: Final = {name: Skip(name) for name in CONTROL_LINES}
 
 
-def post(record: Record) -> Decoded:
+def post(record: Record) -> Post | Skip:
     """Turn a record into a post; a retweet has the hashtags of its original, whose text is not cut off."""
     user = record.user
     if user is None or not user.screen_name:
@@ -76,9 +76,9 @@ def post(record: Record) -> Decoded:
     entities = status.entities
     if status.truncated and status.extended_tweet is not None:
         entities = status.extended_tweet.entities or entities
-    hashtags = [] if entities is None or not entities.hashtags else [entry.text for entry in entities.hashtags]
+    hashtags = () if entities is None or not entities.hashtags else tuple([entry.text for entry in entities.hashtags])
     time = times.from_x_v1(record.created_at) if record.created_at else times.from_snowflake(record.id_str)
-    return decoded(record.id_str, time, user.screen_name, hashtags)
+    return Post(record.id_str, time, user.screen_name, hashtags)
 
 
 FORMAT: Final = Format("x-v1", Record, post, frozenset({"user", "id_str", *CONTROL_LINES}), stall_timeout_s=90)

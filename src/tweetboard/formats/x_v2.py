@@ -5,8 +5,8 @@ from typing import Final
 import msgspec
 
 from tweetboard.formats import times
-from tweetboard.formats.decoding import Decoded, Format, decoded
-from tweetboard.posts import Skip
+from tweetboard.formats.decoding import Format
+from tweetboard.posts import Post, Skip
 
 _PROBLEMS: Final = {
     "operational-disconnect": Skip("operational_disconnect"),
@@ -80,30 +80,30 @@ class Record(msgspec.Struct, gc=False):
     type: str = ""
 
 
-def post(record: Record) -> Decoded:
+def post(record: Record) -> Post | Skip:
     """Turn a record into a post; the author's name comes from `includes`, else it is `id:<author_id>`."""
     tweet = record.data
     if tweet is None:
         return _problem(record)
-    if not tweet.author_id:
+    author_id = tweet.author_id
+    if not author_id:
         return Skip("no_author")
     history = tweet.edit_history_tweet_ids
     if history and history[0] != tweet.id:
         return Skip("edit")
-    author = "id:" + tweet.author_id
-    source = tweet
+    author, source = "", tweet
     includes = record.includes
     if includes is not None:
         for user in includes.users or ():
-            if user.id == tweet.author_id and user.username:
+            if user.id == author_id:
                 author = user.username
                 break
         if tweet.referenced_tweets is not None:
             source = _original(tweet.referenced_tweets, includes) or tweet
     entities = source.entities if source.note_tweet is None else source.note_tweet.entities
-    hashtags = [] if entities is None or not entities.hashtags else [entry.tag for entry in entities.hashtags]
+    hashtags = () if entities is None or not entities.hashtags else tuple([entry.tag for entry in entities.hashtags])
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
-    return decoded(tweet.id, time, author, hashtags)
+    return Post(tweet.id, time, author or f"id:{author_id}", hashtags)
 
 
 def _original(references: list[Reference], includes: Includes) -> Tweet | None:
