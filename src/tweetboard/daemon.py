@@ -65,7 +65,7 @@ class Pipe:
         boards = settings.boards
         windows_s = [parse_window(text) for board in boards.values() for text in board.windows]
         self.store = store
-        self.boards = {name: Scoreboard(store, name, board.key, folds.get(name, str)) for name, board in boards.items()}
+        self.boards = {name: Scoreboard(store, name, board.key, folds.get(name)) for name, board in boards.items()}
         self.journal = Journal(store, stream, [(name, board.key) for name, board in boards.items()])
         self.lease = Lease(store, f"tweetboard:{stream}:lease", holder)
         self.bare = Lease(store, "tweetboard:bare", holder)

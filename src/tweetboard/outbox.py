@@ -86,12 +86,17 @@ class Draft:
         starts = [time - time % bucket_s for time in times]
         authors = [post.author for post in posts]
         hashtags = [tag for post in posts for tag in post.hashtags]
-        _count(self.author_times, starts, [1 if author else 0 for author in authors])
-        _count(self.hashtag_times, starts, [len(post.hashtags) for post in posts])
+        if min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
+            _lengthen(self.author_times, starts[0], len(authors) - authors.count(""))
+            _lengthen(self.hashtag_times, starts[0], len(hashtags))
+        else:
+            for start, post in zip(starts, posts, strict=True):
+                _lengthen(self.author_times, start, 1 if post.author else 0)
+                _lengthen(self.hashtag_times, start, len(post.hashtags))
         self.authors += filter(None, authors)
         self.hashtags += hashtags
         # Three more bytes a name: two quotes and a comma.
-        self.size_bytes += sum(map(len, authors)) + sum(map(len, hashtags)) + 3 * (len(authors) + len(hashtags))
+        self.size_bytes += len("".join(authors)) + len("".join(hashtags)) + 3 * (len(authors) + len(hashtags))
         self.position = position
 
     def batch(self, seq: int) -> Batch:
@@ -316,12 +321,9 @@ def _names(drafts: list[Draft]) -> int:
     return sum(draft.names for draft in drafts)
 
 
-def _count(runs: list[tuple[int, int]], starts: list[int], names: list[int]) -> None:
-    """Lengthen the last run, or begin others: so many `names` fall at each of the `starts`."""
-    if min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
-        starts, names = starts[:1], [sum(names)]
-    for start, count in zip(starts, names, strict=True):
-        if runs and runs[-1][0] == start:
-            runs[-1] = (start, runs[-1][1] + count)
-        elif count:
-            runs.append((start, count))
+def _lengthen(runs: list[tuple[int, int]], start: int, names: int) -> None:
+    """Lengthen the last run by so many names, or begin another."""
+    if runs and runs[-1][0] == start:
+        runs[-1] = (start, runs[-1][1] + names)
+    elif names:
+        runs.append((start, names))

@@ -33,9 +33,12 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Scoreboard:
-    """The board `name` at an unprefixed Redis `key`; `fold` maps a name as posts spell it to its identity."""
+    """The board `name` at an unprefixed Redis `key`.
 
-    def __init__(self, store: Store, name: str, key: str, fold: Callable[[str], str] = str) -> None:
+    `fold` maps a name as posts spell it to its identity; without it every spelling is one of its own.
+    """
+
+    def __init__(self, store: Store, name: str, key: str, fold: Callable[[str], str] | None = None) -> None:
         self._store = store
         self.name = name
         self.key = store.key(key)
@@ -93,7 +96,7 @@ class Scoreboard:
         return Page(total, rows)
 
     def _counts(self, names: Iterable[str]) -> bytes:
-        counts = Counter(map(self._fold, names))
+        counts = Counter(names if self._fold is None else map(self._fold, names))
         counts.pop("", None)  # a bare name may fold to nothing; those of posts are checked before
         return msgspec.json.encode(counts)
 

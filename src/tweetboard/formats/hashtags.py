@@ -78,9 +78,9 @@ def are_tags(posts: Sequence[Sequence[str]]) -> bool:
     text = "".join(spellings)
     if "#" in text or "＃" in text or not are_clean(spellings):
         return False
-    if not (text.isascii() or all(map(fold, spellings))):
+    if not all([fold(tag) for tag in spellings if not tag.isascii()]):
         return False
-    return all(len(tags) == 1 or len(set(map(fold, tags))) == len(tags) for tags in posts)
+    return all([len(set(map(fold, tags))) == len(tags) for tags in posts if len(tags) > 1])
 
 
 def _without_invisible(text: str) -> str:
