@@ -60,13 +60,14 @@ class LineFramer:
         if not cut:
             self._hold(chunk)
             return Block()
-        whole = chunk[:cut]
         if self._skipping:
-            whole = whole[whole.index(b"\n") + 1 :]
+            whole = chunk[chunk.index(b"\n") + 1 : cut]
             self._skipping = False
         elif self._partial:
-            whole = b"".join((self._partial, whole))
+            whole = b"".join((self._partial, memoryview(chunk)[:cut]))  # a slice would be a second copy
             self._partial.clear()
+        else:
+            whole = chunk[:cut]
         if self._at_start:
             whole = whole.removeprefix(_BOM)
             self._at_start = False

@@ -262,11 +262,14 @@ class Outbox:
         self._measure()
 
     @property
+    def gathered_names(self) -> int:
+        """How many names are in no batch yet."""
+        return _names(self._drafts)
+
+    @property
     def outstanding_names(self) -> int:
         """How many names have been read and are not known to be on every board."""
-        return sum(draft.names for draft in self._drafts) + sum(
-            batch.names for batch in self._batches if batch.seq > self._applied
-        )
+        return self.gathered_names + sum(batch.names for batch in self._batches if batch.seq > self._applied)
 
     @property
     def room(self) -> bool:
@@ -275,7 +278,7 @@ class Outbox:
 
     def _measure(self) -> None:
         size_bytes = sum(draft.size_bytes for draft in self._drafts)
-        names = sum(draft.names for draft in self._drafts)
+        names = self.gathered_names
         for batch in reversed(self._batches):
             if batch.seq <= self._applied:
                 break
@@ -317,7 +320,7 @@ class RecentIds:
         return fresh
 
 
-def _names(drafts: list[Draft]) -> int:
+def _names(drafts: Iterable[Draft]) -> int:
     return sum(draft.names for draft in drafts)
 
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 
 from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
@@ -19,6 +19,12 @@ from tweetboard.outbox import Batch, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 from tweetboard.store import Store
 from tweetboard.waiting import first_of
+
+FLOOD_NAMES: Final = 128
+"""A stream that brings so many names within one turn of the event loop has more at hand: first let it gather."""
+
+LARGE_BATCH_NAMES: Final = 4_096
+"""Large enough: Redis spends a fourth less on a name than with the batches of 1,000 that a flood makes by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -220,13 +226,14 @@ class Publisher:
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:
-        """Send batch after batch; while one is under way the next gathers, so a lone post waits for nothing.
+        """Send batch after batch; while one is under way the next gathers, and a lone post waits for nothing.
 
         Ends when the reader has, and every board has everything.
         """
         while True:
             if self._doubtful:
                 await self._recover(session)
+            await self._let_a_flood_gather()
             batch = self._outbox.next()
             if batch is not None:
                 await self._append(session, batch)
@@ -239,6 +246,14 @@ class Publisher:
                     return
                 await first_of(self._wake.wait(), session.advanced.wait())
                 self._wake.clear()
+
+    async def _let_a_flood_gather(self) -> None:
+        """Wait for a large batch, but only as long as every turn of the event loop brings a good part of one."""
+        before = 0
+        while before + FLOOD_NAMES <= (names := self._outbox.gathered_names) < LARGE_BATCH_NAMES:
+            before = names
+            for _ in range(2):  # in the first one bytes are received, in the second they become posts
+                await asyncio.sleep(0)
 
     async def _append(self, session: Session, batch: Batch) -> None:
         batch.sent_at = time.monotonic()

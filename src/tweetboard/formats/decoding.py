@@ -33,9 +33,9 @@ _ESCAPE: Final = re.compile(
 class Format(Generic[R]):
     """How one source writes posts.
 
-    `record` names only the fields that are used; `post` turns one into a post whose names stand as the source spells
-    them, with "" for one that is no text; a record with one of the keys `signature` is recognised as this format's; `stall_timeout_s` is how long a live connection may say nothing at all,
-    0 where silence is normal.
+    `record` names only the fields that are used. `post` turns one into a post, its names as the source spells them, ""
+    for one that is no text. A record with one of the keys `signature` is recognised as this format's. `stall_timeout_s`
+    is how long a live connection may say nothing at all, 0 where silence is normal.
     """
 
     def __init__(

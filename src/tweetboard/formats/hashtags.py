@@ -78,9 +78,10 @@ def are_tags(posts: Sequence[Sequence[str]]) -> bool:
     text = "".join(spellings)
     if "#" in text or "＃" in text or not are_clean(spellings):
         return False
-    if not all([fold(tag) for tag in spellings if not tag.isascii()]):
+    if not all(map(fold, [tag for tag in spellings if not tag.isascii()])):
         return False
-    return all([len(set(map(fold, tags))) == len(tags) for tags in posts if len(tags) > 1])
+    several = [tags for tags in posts if len(tags) > 1]
+    return all(len(set(map(fold, tags))) == len(tags) for tags in several)
 
 
 def _without_invisible(text: str) -> str:

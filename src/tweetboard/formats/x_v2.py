@@ -110,7 +110,9 @@ def _original(references: list[Reference], includes: Includes) -> Tweet | None:
     """Find the post that a retweet repeats: the retweet's own text and entities are cut off."""
     for reference in references:
         if reference.type == "retweeted":
-            return next((tweet for tweet in includes.tweets or () if tweet.id == reference.id), None)
+            for tweet in includes.tweets or ():
+                if tweet.id == reference.id:
+                    return tweet
     return None
 
 
