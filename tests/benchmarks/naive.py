@@ -39,8 +39,8 @@ def count(channel: str, client: redis.Redis) -> None:
 
 
 if __name__ == "__main__":
-    what, redis_path = sys.argv[1:]
-    connected = redis.Redis(unix_socket_path=redis_path)
+    what, redis_url = sys.argv[1:]
+    connected = redis.Redis.from_url(redis_url)
     if what in BOARDS:
         count(what, connected)
     else:

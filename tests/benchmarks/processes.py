@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,11 +89,15 @@ def started(name: str, *command: str, log: Path, says: bool = True) -> Iterator[
 
 
 class Server:
-    """A valkey-server set up as the embedded one is, and its boards as anybody may read them."""
+    """A valkey-server set up as the embedded one is, and its boards as anybody may read them.
 
-    def __init__(self, child: Child, path: Path) -> None:
+    `url` is its Unix socket, by which the embedded one is reached, `tcp_url` its port, as with a Redis of one's own.
+    """
+
+    def __init__(self, child: Child, path: Path, port: int) -> None:
         self.child = child
         self.url = f"unix://{path}"
+        self.tcp_url = f"redis://127.0.0.1:{port}"
         self.client = redis.Redis(unix_socket_path=str(path), protocol=2)
 
     def wait_until_ready(self) -> None:
@@ -142,10 +147,13 @@ def valkey(folder: Path) -> Iterator[Server]:
     """Run a valkey-server with an append-only file, as the embedded one has it; its folder must be new."""
     folder.mkdir()
     path = folder / "s"
-    settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    settings = ["--port", str(port), "--bind", "127.0.0.1"]
+    settings += ["--unixsocket", str(path), "--dir", str(folder), "--save", ""]
     settings += ["--appendonly", "yes", "--appendfsync", "everysec"]
     with started("valkey", find_binary(), *settings, log=folder / "log", says=False) as child:
-        server = Server(child, path)
+        server = Server(child, path, port)
         with server.client:
             server.wait_until_ready()
             yield server

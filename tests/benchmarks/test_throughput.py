@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc"),
 ]
 
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 """The designs take turns, so that a busy machine slows them alike."""
 
 POSTS: Final = 600_000
@@ -49,36 +49,41 @@ class Round:
     floor_us: float
 
 
-@pytest.mark.parametrize("population", [ZIPF, UNIFORM], ids=["zipf", "uniform"])
-def test_throughput(population: Population, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("population", "over"),
+    [(ZIPF, "a Unix socket"), (UNIFORM, "a Unix socket"), (ZIPF, "TCP")],
+    ids=["zipf", "uniform", "zipf-tcp"],
+)
+def test_throughput(population: Population, over: str, tmp_path: Path) -> None:
     """The boards are exact at full speed; the targets are printed as met or missed, for machines differ."""
     load = os.getloadavg()[0]
     posts = write_posts(tmp_path / "posts", population, POSTS)
     few = write_posts(tmp_path / "few", population, NAIVE_POSTS)
-    rounds = list(measured(tmp_path, posts, few))
-    show(population, posts, rounds, load)
+    rounds = list(measured(tmp_path, posts, few, over))
+    show(f"{population.label}; Redis over {over}", posts, rounds, load)
     posts.path.unlink()
     assert all(one.tweetboard.posts_per_s > one.naive.posts_per_s for one in rounds)
 
 
-def measured(folder: Path, posts: Posts, few: Posts) -> Iterator[Round]:
+def measured(folder: Path, posts: Posts, few: Posts, over: str) -> Iterator[Round]:
     for number in range(ROUNDS):
         with ExitStack() as stack:
-            fast = run(stack, folder / f"tweetboard-{number}", posts)
+            fast = run(stack, folder / f"tweetboard-{number}", posts, over)
         with ExitStack() as stack:
-            slow = run(stack, folder / f"naive-{number}", few, naive=True)
+            slow = run(stack, folder / f"naive-{number}", few, over, naive=True)
         yield Round(fast, slow, floor_us(folder, posts))
 
 
-def run(stack: ExitStack, folder: Path, posts: Posts, *, naive: bool = False) -> Run:
+def run(stack: ExitStack, folder: Path, posts: Posts, over: str, *, naive: bool = False) -> Run:
     """Run a design over posts, with servers of its own; fails where its boards are not exact."""
     folder.mkdir()
     server = stack.enter_context(valkey(folder / "valkey"))
+    redis_url = server.tcp_url if over == "TCP" else server.url
     source, url = stack.enter_context(upstream(folder, posts))
     if naive:
-        design = naive_design(stack, folder, url, server.url.removeprefix("unix://"))
+        design = naive_design(stack, folder, url, redis_url)
     else:
-        design = [stack.enter_context(daemon(folder, url, server.url))[0]]
+        design = [stack.enter_context(daemon(folder, url, redis_url))[0]]
     children = {"design": design, "redis": [server.child], "upstream": [source]}
     assert source.line() == "connected"
     time.sleep(SETTLED_S)
@@ -91,11 +96,11 @@ def run(stack: ExitStack, folder: Path, posts: Posts, *, naive: bool = False) ->
     return Run(posts.count / (end - begin), us)
 
 
-def naive_design(stack: ExitStack, folder: Path, stream_url: str, redis_path: str) -> list[Child]:
+def naive_design(stack: ExitStack, folder: Path, stream_url: str, redis_url: str) -> list[Child]:
     """Start its three processes, the subscribers first."""
     children = []
     for part in ("usernames", "hashtags", stream_url):
-        command = [sys.executable, str(HERE / "naive.py"), part, redis_path]
+        command = [sys.executable, str(HERE / "naive.py"), part, redis_url]
         child = stack.enter_context(started(f"naive {part}", *command, log=folder / "naive"))
         if part != stream_url:
             assert child.line() == "subscribed"
@@ -113,10 +118,10 @@ def cpu_s(children: list[Child]) -> float:
     return sum(child.cpu_s() for child in children)
 
 
-def show(population: Population, posts: Posts, rounds: list[Round], load: float) -> None:
+def show(title: str, posts: Posts, rounds: list[Round], load: float) -> None:
     console = Console(width=130, highlight=False)
     table = Table(
-        title=f"\n{population.label}; {len(posts.usernames):,} authors and {len(posts.hashtags):,} hashtags met",
+        title=f"\n{title}; {len(posts.usernames):,} authors and {len(posts.hashtags):,} hashtags met",
         title_justify="left",
         caption=f"median (least to most) of {ROUNDS} rounds; {posts.mean_bytes:,.0f} bytes and "
         f"{posts.names / posts.count:.2f} names a post; load {load:.1f} on {os.cpu_count()} cores before",
