@@ -19,6 +19,16 @@ from tweetboard.store import Store, open_store
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+MAX_WORKERS = 4
+"""Each starts servers and daemons, whose timeouts are meant for a machine that is not wholly taken."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run tests side by side, but one by one what measures, or prints what it measures."""
+    alone = {"benchmark", "faults", "long"} & set(str(config.option.markexpr).split())
+    return 0 if alone and "not" not in config.option.markexpr else min(os.cpu_count() or 1, MAX_WORKERS)
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """Run one real valkey-server for the whole test run; yields where it listens."""
