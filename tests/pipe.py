@@ -10,6 +10,7 @@ from tweetboard.config import Settings
 from tweetboard.daemon import Pipe
 from tweetboard.errors import StreamError
 from tweetboard.framing import Block
+from tweetboard.publisher import Source
 from tweetboard.store import Store
 
 
@@ -66,7 +67,7 @@ def a_pipe(store: Store, stream: str = "test", *, keep_ids_s: int = 0) -> Pipe:
 
 
 @asynccontextmanager
-async def running(pipe: Pipe, source: ListSource) -> AsyncIterator[asyncio.Event]:
+async def running(pipe: Pipe, source: Source) -> AsyncIterator[asyncio.Event]:
     """Run a pipe on a source; yields the event that stops it, and waits for the end of the drain."""
     stopping = asyncio.Event()
     async with asyncio.timeout(20), pipe.subscribed() as group:

@@ -5,15 +5,19 @@ import logging
 import os
 import random
 from collections import Counter
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, running, scores
+from tweetboard.channel import decode, subscribe
 from tweetboard.daemon import Pipe
 from tweetboard.errors import NotDrained, StoreUnavailable, StreamRefused, TweetboardError
+from tweetboard.framing import Block
 from tweetboard.journal import Begun, Session
 from tweetboard.outbox import Batch
+from tweetboard.publisher import LARGE_BATCH_NAMES
 from tweetboard.store import Store, open_store
 
 SEED = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
@@ -35,6 +39,36 @@ async def test_a_source_that_ends_is_wholly_on_both_boards(store: Store) -> None
     assert await scores(pipe, "usernames") == USERNAMES
     assert await scores(pipe, "hashtags") == HASHTAGS
     assert pipe.publisher.outstanding_names == 0
+
+
+@pytest.mark.parametrize(("posts_a_turn", "at_least", "at_most"), [(1, 1, 8), (256, LARGE_BATCH_NAMES, 4_500)])
+async def test_a_lone_post_leaves_at_once_and_a_flood_in_large_batches(
+    posts_a_turn: int, at_least: int, at_most: int, store: Store
+) -> None:
+    """One name a turn of the event loop is not worth waiting for more; hundreds are."""
+    pipe = a_pipe(store)
+    source = Flood(posts_a_turn)
+    async with subscribe(store, "usernames") as subscription, running(pipe, source):
+        first = await anext(data async for data in subscription if data is not None)
+        assert at_least <= len(decode(first).names) <= at_most
+        await wait_until(lambda: pipe.publisher.published.posts == source.total)
+    assert await scores(pipe, "usernames") == {"alice": source.total}
+
+
+class Flood:
+    """A source that brings so many posts with each turn of the event loop, as a socket does."""
+
+    heard_until = 0.0
+
+    def __init__(self, posts_a_turn: int) -> None:
+        self._posts_a_turn = posts_a_turn
+        self.total = 30 * posts_a_turn
+
+    async def blocks(self, *_: object) -> AsyncGenerator[tuple[Block, str], None]:
+        for _ in range(30):
+            await asyncio.sleep(0)
+            yield Block(lines=b'{"username": "alice"}\n' * self._posts_a_turn), ""
+        await asyncio.Event().wait()
 
 
 async def test_the_next_daemon_goes_on_where_the_last_one_stopped(store: Store) -> None:

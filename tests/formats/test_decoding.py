@@ -7,7 +7,7 @@ from decodes import FIXTURES, Decoded, block_of, decode, decode_blocks, events_o
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tweetboard.formats.decoding import EXAMPLE_BYTES, Decoder, Skipped
+from tweetboard.formats.decoding import EXAMPLE_BYTES, Decoder, Skipped, count_objects
 from tweetboard.formats.flat import FORMAT
 from tweetboard.framing import LineFramer
 from tweetboard.posts import Post
@@ -248,6 +248,36 @@ def test_any_grouping_of_the_fixtures_gives_the_same(name: str, cuts: list[int])
 def test_the_same_records_as_events_give_the_same(name: str) -> None:
     lines = [line for line in lines_of(FIXTURES / f"{name}.ndjson") if line.strip()]
     assert decode_blocks(name, [events_of(lines)]) == decode(name, *lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "objects"),
+    [
+        (b"", 0),
+        (b"\n", 0),
+        (b"{}\n", 1),
+        (b'{"a":1}\r\n\r\n\n{}\n\r\n', 2),
+        (b"{}{}\n{}\n", 2),
+        (b"{}\n{\n{}\n", 0),
+        (b"{}\n}\n{}\n", 0),
+        (b"{}\n{} \n", 0),
+        (b" {}\n", 0),
+        (b"[]\n", 0),
+        (b"{}\n\x0b\n", 0),
+    ],
+)
+def test_a_block_is_decoded_at_once_only_where_all_its_lines_are_braced(lines: bytes, objects: int) -> None:
+    assert count_objects(lines) == objects
+
+
+def test_lines_that_are_records_are_decoded_at_once_and_a_broken_one_costs_only_itself() -> None:
+    decoder = Decoder(FORMAT, Skipped())
+    one_by_one = list[bytes]()
+    decoder._record = one_by_one.append  # type: ignore[method-assign, assignment]  # noqa: SLF001 - the slow way
+    assert [post.author for post in decoder.decode(block_of([FIRST, b"", LAST]))] == ["first", "last"]
+    assert one_by_one == []
+    decoder.decode(block_of([FIRST, b"{]}", LAST]))
+    assert one_by_one == [FIRST, b"{]}", LAST]
 
 
 # What the log shows

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from tweetboard.formats.hashtags import MAX_NAME_BYTES, clean, fold, tags_of
+from tweetboard.formats.hashtags import MAX_NAME_BYTES, are_clean, are_tags, clean, fold, tags_of
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
 PERSIAN = f"می{ZWNJ}خواهم"
@@ -198,3 +198,36 @@ def test_every_hashtag_is_kept_is_a_repeat_or_is_counted(spellings: list[str]) -
     assert len(set(identities)) == len(kept)
     assert "" not in identities
     assert invalid == sum(not fold(clean(spelling)) for spelling in spellings)
+
+
+# Many names at one glance
+
+
+def test_what_sources_usually_send_is_seen_to_be_clean_at_one_glance() -> None:
+    assert are_clean(["alice", "Bob_1", "Zoë", "日本語", "x" * 64])
+    assert are_tags([("Python",), ("redis", "話題", "Zähler"), ()])
+    assert are_clean([])
+    assert are_tags([])
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\u200b", "\ufffe", "x" * 257])
+def test_one_name_that_is_not_clean_is_seen_among_others(name: str) -> None:
+    assert not are_clean(["alice", name, "bob"])
+    assert not are_tags([("redis",), ("python", name)])
+
+
+@pytest.mark.parametrize("tags", [("#redis",), ("＃redis",), ("﹟",), ("Redis", "a", "rediS"), ("ﬁ", "FI")])
+def test_hashtags_that_would_change_are_seen_among_others(tags: tuple[str, ...]) -> None:
+    assert not are_tags([("python",), tags])
+
+
+@thoroughly
+@given(st.lists(ANY))
+def test_what_is_clean_at_one_glance_is_clean_one_by_one(names: list[str]) -> None:
+    assert not are_clean(names) or [clean(name) for name in names] == names
+
+
+@thoroughly
+@given(st.lists(st.lists(ANY).map(tuple)))
+def test_hashtags_in_order_at_one_glance_are_in_order_one_by_one(posts: list[tuple[str, ...]]) -> None:
+    assert not are_tags(posts) or [tags_of(tags) for tags in posts] == [(tags, 0) for tags in posts]
