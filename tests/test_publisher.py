@@ -65,7 +65,7 @@ class Flood:
         self.total = 30 * posts_a_turn
 
     async def blocks(self, *_: object) -> AsyncGenerator[tuple[Block, str], None]:
-        for _ in range(30):
+        for _turn in range(30):
             await asyncio.sleep(0)
             yield Block(lines=b'{"username": "alice"}\n' * self._posts_a_turn), ""
         await asyncio.Event().wait()
