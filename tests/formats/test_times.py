@@ -1,5 +1,7 @@
 """Moments: what sources write, as whole Unix seconds; 0 for what cannot be read, and never an exception."""
 
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -56,3 +58,12 @@ def test_what_is_no_id_of_x_is_0(post_id: str) -> None:
 
 def test_ids_of_today_lie_between_x_and_2100() -> None:
     assert 1_288_834_974 < from_snowflake("1895700000000000001") < LATEST
+
+
+@pytest.mark.parametrize("parse", [from_iso, from_x_v1])
+def test_of_a_text_that_is_too_long_for_a_moment_only_the_beginning_is_remembered(parse: Callable[[str], int]) -> None:
+    """Else the memory of a parser would hold some thousands of whatever an upstream sends in a moment's place."""
+    long = "Sun Aug 31 00:29:15 +0000 2014" + "x" * 1_000_000
+    references = sys.getrefcount(long)
+    assert parse(long) == 0
+    assert sys.getrefcount(long) == references
