@@ -81,7 +81,7 @@ class Draft:
         return sealed or len(self.authors) + len(self.hashtags) >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int) -> None:
-        """Take in posts; `now` stands in for a time they lack or one that lies ahead of it."""
+        """Take in one post or more; `now` stands in for a time they lack or one that lies ahead of it."""
         times = [post.time if 0 < post.time < now else now for post in posts]
         starts = [time - time % bucket_s for time in times]
         authors = [post.author for post in posts]
@@ -169,7 +169,7 @@ class Outbox:
         self._measure()
 
     def gather(self, posts: list[Post], position: str, now: int) -> None:
-        """Put posts into the last draft, or into a new one where that is full."""
+        """Put one post or more into the last draft, or into a new one where that is full."""
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
                 self._drafts[-1].seal()

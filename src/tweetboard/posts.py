@@ -10,8 +10,8 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     """One post, as far as a leaderboard cares.
 
     `id` is the source's own, "" where it has none; `time` is Unix time in whole seconds, 0 where the source does not
-    say; `author` is as the source spells it, "" where that is no name; `hashtags` come without their sign, in the post's
-    order and spelling, once each after folding. A format hands over both just as they stand; its decoder cleans them.
+    say. `author` is as the source spells it, "" where that is no name; `hashtags` come without their sign, in the
+    post's order and spelling, once each after folding. A format hands over both as they stand; its decoder cleans them.
     """
 
     id: str

@@ -21,7 +21,7 @@ from tweetboard.store import Store
 from tweetboard.waiting import first_of
 
 FLOOD_NAMES: Final = 128
-"""A stream that brings so many names within one turn of the event loop has more at hand: first let it gather."""
+"""A stream that has brought so many names since the last look has more at hand: first let it gather."""
 
 LARGE_BATCH_NAMES: Final = 4_096
 """Large enough: Redis spends a fourth less on a name than with the batches of 1,000 that a flood makes by itself."""
@@ -248,7 +248,10 @@ class Publisher:
                 self._wake.clear()
 
     async def _let_a_flood_gather(self) -> None:
-        """Wait for a large batch, but only as long as every turn of the event loop brings a good part of one."""
+        """Wait for a large batch, but only as long as every look at what has gathered finds a good part of one more.
+
+        Two turns of the event loop lie between two looks, so a flood waits for some 20 ms, and nothing else for long.
+        """
         before = 0
         while before + FLOOD_NAMES <= (names := self._outbox.gathered_names) < LARGE_BATCH_NAMES:
             before = names

@@ -149,7 +149,7 @@ async def holds(daemon: Daemon) -> Held:
 
 
 def test_load_on_boards_slowed_to_less_than_half(tmp_path: Path) -> None:
-    """A minute at full speed on boards that keep up with less than half of it: memory stays bounded, and nothing is lost."""
+    """A minute at full speed on boards that keep up with less than half: memory stays bounded, nothing is lost."""
     posts = write_posts(tmp_path / "posts", ZIPF, 200_000)
     resident_mb: list[float] = []
     with (

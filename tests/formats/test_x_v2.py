@@ -89,6 +89,17 @@ def test_an_author_who_is_not_included_counts_by_id(rest: Json) -> None:
     assert only(post({}, **rest)).author == "id:7"
 
 
+def test_an_account_that_is_included_twice_has_its_name_from_where_it_stands() -> None:
+    nameless: list[Json] = [{"id": "7"}, {"id": "7", "username": "Anna"}]
+    assert only(post({}, includes={"users": nameless})).author == "Anna"
+
+
+def test_only_the_first_retweet_of_a_post_tells_its_original() -> None:
+    tweets = [{"id": "9", "entities": entities("other")}]
+    references = {"referenced_tweets": [{"type": "retweeted", "id": one} for one in ("8", "9")]}
+    assert only(post({**references, "entities": entities("own")}, includes={"tweets": tweets})).hashtags == ("own",)
+
+
 def test_a_retweet_has_the_hashtags_of_its_original_for_its_own_are_cut_off() -> None:
     original = {"id": "5", "entities": entities("One", "Two", "Three")}
     record = post({**reference("retweeted", "5"), "entities": entities("One")}, includes={"tweets": [original]})

@@ -66,7 +66,7 @@ def tags_of(spellings: Iterable[str]) -> tuple[tuple[str, ...], int]:
 def are_clean(names: Sequence[str]) -> bool:
     """Whether it is plain at one glance that `clean` would change none of these; False says nothing.
 
-    All are looked at together: a tenth of the cost of cleaning each, and what a source sends is nearly always clean.
+    All are looked at together, at half the cost of cleaning each; what a source sends is nearly always clean.
     """
     text = "".join(names)
     return text.isprintable() and " " not in text and all(names) and max(map(len, names), default=0) <= _SURE_LENGTH

@@ -95,7 +95,7 @@ def post(record: Record) -> Post | Skip:
     includes = record.includes
     if includes is not None:
         for user in includes.users or ():
-            if user.id == author_id:
+            if user.id == author_id and user.username:
                 author = user.username
                 break
         if tweet.referenced_tweets is not None:
@@ -110,9 +110,7 @@ def _original(references: list[Reference], includes: Includes) -> Tweet | None:
     """Find the post that a retweet repeats: the retweet's own text and entities are cut off."""
     for reference in references:
         if reference.type == "retweeted":
-            for tweet in includes.tweets or ():
-                if tweet.id == reference.id:
-                    return tweet
+            return next((tweet for tweet in includes.tweets or () if tweet.id == reference.id), None)
     return None
 
 
