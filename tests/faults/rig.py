@@ -162,6 +162,14 @@ class Rig:
         applied = {name: int(number or 0) for name, (number, _) in zip(BOARDS, boards, strict=True)}
         return Snapshot((owner or b"").decode(), int(seq or 0), int(position or 0), applied, journal, scores)
 
+    async def seen(self, store: Store) -> Snapshot:
+        """Read everything in one step, as soon as the server answers: a busy disk can hold it up for seconds."""
+        while True:
+            try:
+                return await self.snapshot(store)
+            except StoreUnavailable:
+                await store.wait()
+
     async def watch(self) -> None:
         """Look every 100 ms, as long as there is a server, whether the boards are what they must be."""
         async with self.server.connected() as store:
@@ -190,7 +198,7 @@ class Rig:
             await store.wait()
             began = awaited = None
             while True:
-                found = await self.snapshot(store)
+                found = await self.seen(store)
                 began = found.position if began is None else min(began, found.position)
                 if awaited is None or found.seq < awaited:
                     reached = found.position >= min(began + posts, len(self.truth.posts))
@@ -205,7 +213,7 @@ class Rig:
         async with self.server.connected() as store, asyncio.timeout(SETTLE_TIMEOUT_S):
             await store.wait()
             while True:
-                found = await self.snapshot(store)
+                found = await self.seen(store)
                 if found.position == len(self.truth.posts) and min(found.applied.values()) == found.seq:
                     break
                 await asyncio.sleep(POLL_S)
