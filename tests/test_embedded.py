@@ -234,7 +234,7 @@ async def _cancel_starts(folder: Path, rng: random.Random) -> None:
         assert running.cancelled()
         folder.mkdir(exist_ok=True)
         with (folder / "lock").open("a+") as lock:
-            await wait_until(lambda lock=lock: _takes(lock.fileno()), timeout_s=2)  # type: ignore[misc]
+            await wait_until(lambda lock=lock: _takes(lock.fileno()), embedded.LOCK_TIMEOUT_S)  # type: ignore[misc]
 
 
 def _takes(descriptor: int) -> bool:
