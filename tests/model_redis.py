@@ -181,6 +181,9 @@ class Redis:
         found = self.state.hashes.get(key, {})
         return [found.get(field) for field in fields]
 
+    def do_hlen(self, key: bytes) -> Reply:
+        return len(self.state.hashes.get(key, {}))
+
     def do_hset(self, key: bytes, *pairs: bytes) -> Reply:
         table = self._own(self.state.hashes, key)
         before = len(table)
@@ -201,6 +204,11 @@ class Redis:
 
     def do_zcard(self, key: bytes) -> Reply:
         return len(self.state.zsets.get(key, {}))
+
+    def do_zcount(self, key: bytes, low: bytes, high: bytes) -> Reply:
+        if low != b"-inf" or not high.startswith(b"("):
+            raise NotImplementedError("the model's Redis counts everything below an exclusive bound only")
+        return sum(score < float(high[1:]) for score in self.state.zsets.get(key, {}).values())
 
     def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
         if (start, stop) != (b"0", b"-1"):
@@ -341,6 +349,10 @@ def _call(*command: Word) -> Lua:
     return _running[-1].call(*command)
 
 
+def _error_reply(text: bytes) -> Lua:
+    raise ResponseError(text.decode())
+
+
 _running: list[Redis] = []  # whose script runs; Lua must hold no server, for nobody could collect the two
-_API = _LUA.table_from({b"call": _call})
+_API = _LUA.table_from({b"call": _call, b"error_reply": _error_reply})
 _CJSON = _LUA.table_from({b"decode": _cjson_decode, b"encode": _cjson_encode})

@@ -1,12 +1,15 @@
 """What a person at a terminal gets, without running the daemon itself (test_daemon.py does that)."""
 
 import asyncio
+import gzip
 import io
 import json
 import logging
 import os
+import random
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,26 @@ def test_check_fails_where_a_part_cannot_be_reached_and_tries_the_other_too(
     assert re.search(r"^FAILED   redis: .*unavailable", told.out, re.MULTILINE)
     assert re.search(r"^FAILED   stream: ", told.out, re.MULTILINE)
     assert "hush" not in told.out + told.err
+
+
+def test_check_names_what_else_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["check", "--port", str(port)]) == 0
+    out = capsys.readouterr().out
+    assert "board    usernames in demo:username_scoreboard" in out
+    assert f"caution  http: 127.0.0.1:{port} is in use" in out
+
+
+def test_a_file_whose_compressed_end_is_missing_is_counted_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posts = b"".join(b'{"username": "u%d"}\n' % random.getrandbits(64) for _ in range(1_000))
+    (tmp_path / "posts.gz").write_bytes(gzip.compress(posts)[:-2_000])
+    assert cli.main(["replay", str(tmp_path / "posts.gz")]) == 1
+    told = capsys.readouterr()
+    assert "usernames (" in told.out
+    assert "posts.gz ends in the middle of what is compressed: a part" in told.err
 
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

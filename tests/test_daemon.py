@@ -274,6 +274,23 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path, free_port: int) -> 
             assert f"tweetboard: http.port: cannot listen on 127.0.0.1:{free_port}" in second.errors
 
 
+async def test_a_host_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    async with daemon(tmp_path, "--host", "no-such-host.invalid") as running:
+        assert await running.ended() == 2
+        assert "tweetboard: http.host: cannot listen on no-such-host.invalid:" in running.errors
+
+
+async def test_a_check_beside_a_running_daemon_tries_its_server_and_the_stream(tmp_path: Path) -> None:
+    async with Upstream([]).serving() as upstream:
+        arguments = ["--stream", upstream.url, "--data-dir", str(tmp_path / "data")]
+        async with daemon(tmp_path, *arguments) as running:
+            await running.ready()
+            async with command(tmp_path, "check", *arguments) as check:
+                assert await check.ended() == 0
+                assert "ok       redis: valkey 9" in check.output
+                assert "ok       stream: 200" in check.output
+
+
 async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     """Names outstanding and Redis gone: the first asks for a drain, the second ends it at once."""
     folder = tmp_path / "redis"
@@ -405,6 +422,11 @@ class Command:
     @property
     def errors(self) -> str:
         return (self._folder / "command.err").read_text(encoding="utf-8")
+
+    async def ended(self, within_s: float = 20) -> int:
+        """Wait for the end; returns the exit code."""
+        async with asyncio.timeout(within_s):
+            return await self._process.wait()
 
     async def stopped(self, number: signal.Signals, within_s: float) -> int:
         """Send one signal and wait for the end; returns the exit code."""

@@ -43,6 +43,23 @@ def test_any_cutting_of_any_members_gives_the_bodies_one_after_another(
     assert decompressed(in_pieces(stream, size)) == b"".join(bodies)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_zeros_behind_a_member_are_no_member(size: int) -> None:
+    stream = gzip.compress(b"one") + bytes(512) + gzip.compress(b"two") + bytes(3)
+    assert decompressed(in_pieces(stream, size)) == b"onetwo"
+
+
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_a_body_is_whole_where_a_member_has_ended(size: int) -> None:
+    member = gzip.compress(b"one")
+    decompressor = Gzip()
+    assert decompressor.whole, "nothing is a body too"
+    for stream, whole in [(member[:-1], False), (member[-1:], True), (bytes(9), True), (member[:3], False)]:
+        for piece in in_pieces(stream, size):
+            list(decompressor.push(piece))
+        assert decompressor.whole == whole
+
+
 def test_what_was_flushed_is_there_at_once() -> None:
     compressor = zlib.compressobj(wbits=31)
     decompressor = Gzip()

@@ -61,10 +61,11 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def daemon(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def daemon(folder: Path, *, shell: bool = False) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """Run a daemon in a process group of its own; yields it and its server's pid."""
+    source = f"from tweetboard import embedded\nembedded.HAS_PARENT_DEATH_SIGNAL = {not shell}\n{DAEMON}"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", DAEMON, str(folder)), stdout=asyncio.subprocess.PIPE, start_new_session=True
+        *(sys.executable, "-c", source, str(folder)), stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
     try:
         assert process.stdout is not None
@@ -248,9 +249,11 @@ def _takes(descriptor: int) -> bool:
 # --- The two never part ---
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")
-async def test_the_server_ends_when_the_daemon_is_killed_and_the_next_one_finds_its_data(folder: Path) -> None:
-    async with daemon(folder) as (process, server_pid):
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is watched by Linux's means")
+@pytest.mark.parametrize("by", ["the kernel", "a shell"])
+async def test_the_server_ends_when_the_daemon_is_killed_and_the_next_one_finds_its_data(folder: Path, by: str) -> None:
+    """Only Linux's kernel ends a child with its parent; the shell that does so elsewhere is tried here all the same."""
+    async with daemon(folder, shell=by == "a shell") as (process, server_pid):
         async with open_store(f"unix://{folder}/valkey.sock", connections=1) as store:
             await store.execute("SET", "k", "kept")
         async with ending(server_pid, 2):

@@ -191,6 +191,18 @@ async def test_batches_that_left_the_journal_too_early_are_counted_and_passed_ov
     assert (await journal.begin()).lost_batches == 0, "said once"
 
 
+async def test_a_board_whose_place_somebody_has_deleted_loses_at_most_what_the_journal_has(
+    journal: Journal, store: Store
+) -> None:
+    await session_at(journal, 6)
+    await set_applied(store, 2, 6)
+    await store.execute("XTRIM", ENTRIES, "MINID", "3-0")
+    await store.execute("DEL", "ub:applied")
+    assert (await journal.begin()).lost_batches == 4
+    assert await applied(store) == [b"6", b"6"]
+    assert (await journal.begin()).lost_batches == 0, "said once"
+
+
 async def test_a_deleted_journal_loses_what_no_board_had_yet(journal: Journal, store: Store) -> None:
     await session_at(journal, 6)
     await set_applied(store, 4, 6)
@@ -438,6 +450,25 @@ async def test_a_begin_with_a_key_of_another_type_names_the_keys_and_writes_noth
     await store.execute("SET", key, "something else")
     before = await everything(store)
     with pytest.raises(StoreRefused, match=f"refused begin on .*{key}.*WRONGTYPE"):
+        await journal.begin()
+    assert await everything(store) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        (STREAM, ("HSET", STREAM, "colour", "blue")),
+        (ENTRIES, ("XADD", ENTRIES, "1-0", "event", "login")),
+        (ENTRIES, ("XADD", ENTRIES, "5-0", "usernames", '{"source":"y","session":"1","seq":5}')),
+        (IDS, ("ZADD", IDS, 42, "player")),
+    ],
+)
+async def test_a_begin_beside_another_programs_data_says_where_and_touches_nothing(
+    journal: Journal, store: Store, key: str, command: tuple[Argument, ...]
+) -> None:
+    await store.execute(*command)
+    before = await everything(store)
+    with pytest.raises(StoreRefused, match=f"FOREIGN {key} holds another program's data; choose another redis.prefix"):
         await journal.begin()
     assert await everything(store) == before
 

@@ -14,6 +14,7 @@ from tweetboard import __version__
 from tweetboard.formats.decoding import Skipped
 from tweetboard.metrics import Watched
 from tweetboard.outbox import Published
+from tweetboard.posts import Skip
 from tweetboard.store import Store
 from tweetboard.stream import StreamState
 from tweetboard.subscriber import Heard
@@ -59,6 +60,7 @@ def busy(parts: Parts) -> Parts:
     """Give every part something to tell."""
     parts.stream.lost = {"network": 3, "http": 1}
     parts.skipped.note("broken_json", b'{"username": "alice_of_the_posts"')
+    parts.skipped.count(Skip("limit", undelivered=12))
     parts.requests["/usernames", "200"] = 5
     parts.requests["unknown", "404"] = 6
     return parts
@@ -111,6 +113,7 @@ def test_what_is_counted_by_a_word_is_told_by_that_word(busy: Parts) -> None:
     assert busy.value("stream_losses_total", cause="http") == 1
     assert busy.value("skipped_total", reason="broken_json") == 1
     assert busy.value("skipped_total", reason="oversized") == 4
+    assert busy.value("stream_undelivered_posts_total") == 12
     assert busy.value("http_requests_total", route="/usernames", status="200") == 5
     assert busy.value("http_requests_total", route="unknown", status="404") == 6
 

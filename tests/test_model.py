@@ -178,7 +178,8 @@ def a_command(rng: random.Random) -> list[Word]:
     keys: list[Word] = [5, "s", "s:journal", "s:ids", "b1:applied", "b2:applied"]
     board, token, seq = rng.choice(("b1", "b2")), rng.choice(("t1", "t2")), rng.randint(1, 9)
     ids = rng.choice(("[]", f'["p{seq}"]'))
-    batch: list[Word] = [token, seq, f"at {seq}", ids, 600, "c1", '{"a":1}', "c2", "{}"]
+    said = rng.choice(('{"source":"x","session":"t1"}', '{"a":1}'))  # the second is no message of ours
+    batch: list[Word] = [token, seq, f"at {seq}", ids, 600, "c1", said, "c2", "{}"]
     counts = rng.choice(('{"a":1,"b":2}', "{}", '{"b":3}'))
     append: list[Word] = ["EVAL", journal, *keys, "append", "x", *batch]
     apply: list[Word] = ["EVAL", scoreboard, 3, board, f"{board}:applied", "s", "apply", "x", token, seq, seq, counts]

@@ -47,6 +47,15 @@ def test_a_post_without_a_time_or_from_the_future_counts_as_now() -> None:
     assert told(draft.batch(1), "usernames")["times"] == [[NOW - NOW % 5, 2]]
 
 
+@pytest.mark.parametrize("name", ["alice", "話題", "👩‍👩‍👧‍👦"])
+def test_a_draft_is_as_large_as_its_batch_in_whatever_letters(name: str) -> None:
+    """In bytes: what may be read ahead of the boards is bounded by them, and so is a batch."""
+    draft = Draft()
+    draft.add([post(name, name, name) for _ in range(1_000)], "p", now=NOW, bucket_s=1)
+    gathered = draft.size_bytes
+    assert gathered == pytest.approx(draft.batch(1).size_bytes, rel=0.01, abs=100)
+
+
 def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_old_it_is() -> None:
     """Else a Redis that is slow to apply would let memory's bound slide along with time."""
     box = Outbox(0, bucket_s=1, published=Published())

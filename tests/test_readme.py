@@ -10,6 +10,9 @@ import pytest
 
 from tweetboard import cli, config, formats
 from tweetboard.api import Api
+from tweetboard.backoff import LADDERS
+from tweetboard.formats.decoding import Skipped
+from tweetboard.formats.x_v1 import CONTROL_LINES
 from tweetboard.metrics import Watched
 from tweetboard.outbox import Published
 from tweetboard.store import Store
@@ -68,7 +71,7 @@ def watched(store: Store) -> Watched:
         stream=state,
         published=Published(),
         heard={"b": Heard()},
-        skipped=Counter(),
+        skipped=Skipped(),
         requests=Counter(),
     )
 
@@ -79,6 +82,16 @@ async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store
     rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`(\w+)(?:\{[a-z,]+\})?`", row)}
     assert told == families
+
+
+def test_every_reason_and_every_cause_is_there_and_no_other(readme: str) -> None:
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    reasons = set(re.findall(r"""(?:Skip|note|_note_unknown)\(\s*"([a-z_]+)""", source))
+    reasons |= {*CONTROL_LINES, *re.findall(r"skipped\[\"([a-z_]+)", source), "oversized"}
+    (row,) = re.findall(r"^\| `skipped_total\{reason\}` \| (.*) \|$", readme, re.MULTILINE)
+    assert set(re.findall(r"`([a-z_]+)`", row)) == reasons
+    (row,) = re.findall(r"^\| .*`stream_losses_total\{cause\}` \| (.*) \|$", readme, re.MULTILINE)
+    assert set(re.findall(r"`([a-z_]+)`", row)) == set(LADDERS)
 
 
 def test_every_route_is_there(readme: str) -> None:

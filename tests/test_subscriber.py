@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -42,6 +43,31 @@ async def test_bare_names_count_once_each_beside_the_stream(store: Store) -> Non
         heard = pipe.subscribers["usernames"].heard
         await wait_until(lambda: heard.bare_names == 3 and heard.bare_names_dropped == 3)
     assert await scores(pipe, "usernames") == {"alice": 3, "bob": 1, "carol": 1}
+
+
+async def test_a_stop_in_the_moment_in_which_the_channel_breaks_is_a_stop(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = asyncio.Event()
+
+    @asynccontextmanager
+    async def breaking(_store: Store, _channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        await broken.wait()
+        if broken.is_set():
+            raise StoreUnavailable("the connection broke")
+        yield aiter(())  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tweetboard.subscriber.subscribe", breaking)
+    for ticks in range(4):
+        broken.clear()
+        running = asyncio.create_task(a_pipe(fake_store).subscribers["usernames"].run())
+        await asyncio.sleep(0.01)
+        broken.set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running], timeout=2)
+        assert running.cancelled(), f"after {ticks} ticks"
 
 
 async def test_bare_hashtags_fold_like_all_others(store: Store) -> None:

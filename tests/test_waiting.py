@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from tweetboard.waiting import first_of, within
+from tweetboard.waiting import first_of, pass_cancellation, within
 
 
 class Wait:
@@ -150,3 +150,39 @@ async def _cancel_at_random_ticks(rng: random.Random) -> None:
         cancelled += waiting.cancelled()
         assert asyncio.all_tasks() == ours, f"run {number} has left a task"
     assert cancelled > 1000
+
+
+async def test_a_cancellation_gets_through_a_failure_of_the_same_moment() -> None:
+    """Behind an `except*`: on Python 3.11 the group tells of the failure alone."""
+    broken, turns = asyncio.Event(), 0
+
+    async def breaks() -> None:
+        await broken.wait()
+        raise ConnectionError
+
+    async def again_and_again() -> None:
+        nonlocal turns
+        while turns < 3:
+            turns += 1
+            try:
+                await first_of(breaks(), asyncio.Event().wait())
+            except* ConnectionError:
+                broken.clear()
+            pass_cancellation()
+
+    task = asyncio.create_task(again_and_again())
+    await ticks(3)
+    broken.set()
+    await ticks(1)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert turns == 1
+
+
+async def test_whoever_is_not_cancelled_goes_on() -> None:
+    """Nor is anybody whose deadline has passed: that was no cancellation from outside."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+    pass_cancellation()

@@ -4,7 +4,9 @@ What lives here: routes, parameters, problems. What must not: how a board is kep
 """
 
 import asyncio
+import errno
 import logging
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -213,6 +215,18 @@ async def listening(application: web.Application, host: str, port: int) -> Async
         yield f"http://{shown}:{bound[1]}"
     finally:
         await runner.cleanup()
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether `listening` could have the port at this moment; a host that cannot be looked up is another trouble."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
 
 
 def _json(answer: object, *, status: int = 200, content_type: str = "application/json") -> web.Response:

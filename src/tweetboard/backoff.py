@@ -26,6 +26,7 @@ class Ladder(NamedTuple):
 LADDERS: Final = {
     "network": Ladder(0.25, 16, doubles=False),
     "http": Ladder(5, 320, doubles=True),
+    "encoding": Ladder(5, 320, doubles=True),
     "rate_limit": Ladder(60, 960, doubles=True),
 }
 

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from tweetboard import __version__
+from tweetboard.api import port_is_free
 from tweetboard.config import DEMO, Flag, Settings, load, masked, stream_name
 from tweetboard.daemon import Pipe, checking, replaying, serve
 from tweetboard.errors import StoreUnavailable, TweetboardError
@@ -146,6 +147,9 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
                 raise StoreUnavailable(f"replay: stopped, Redis at {pipe.store.address} does not answer") from None
             if stopping.is_set():
                 sys.stderr.write(f"tweetboard: stopped before the end of {options.file}: this is a part of it\n")
+            if source.cut_off:
+                sys.stderr.write(f"tweetboard: {options.file} ends in the middle of what is compressed: a part\n")
+                return 1
             if not pipe.publisher.published.posts and not stopping.is_set():
                 example = '{"username": "alice", "hashtags": ["redis"]}'
                 sys.stderr.write(f"tweetboard: no posts in {options.file}: one JSON object a line, such as {example}\n")
@@ -169,9 +173,11 @@ async def _print_boards(pipe: Pipe) -> None:
     console = Console(emoji=False)  # a name such as :smile: is no picture
     for board in pipe.boards.values():
         page = await board.top()
-        table = Table(
-            title=f"{board.name} ({page.total:,} {'name' if page.total == 1 else 'names'})", title_justify="left"
-        )
+        title = f"{board.name} ({page.total:,} {'name' if page.total == 1 else 'names'})"
+        if not page.rows:
+            console.print(title)
+            continue
+        table = Table(title=title, title_justify="left")
         table.add_column("rank", justify="right")
         table.add_column("name", overflow="fold")
         table.add_column("score", justify="right")
@@ -193,8 +199,9 @@ async def _command_check(settings: Settings, _: argparse.Namespace, stopping: as
         f"redis    {masked(settings.redis.url)}"
         + (f", prefix {settings.redis.prefix}" if settings.redis.prefix else "")
     )
+    prefix = settings.redis.prefix + (DEMO if stream.url == DEMO else "")
     for name, board in settings.boards.items():
-        _say(f"board    {name} in {board.key}")
+        _say(f"board    {name} in {prefix}{board.key}")
     _say(f"http     {settings.http.host}:{settings.http.port}")
     passed: dict[str, bool] = {}
     await first_of(_try_parts(settings, passed), stopping.wait())
@@ -213,6 +220,11 @@ async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
                 told = f"FAILED   {part}: {error}"
             passed[part] = told.startswith("ok")
             _say(told)
+            if part == "redis" and passed[part]:
+                for caution in await store.cautions():
+                    _say(f"caution  redis: {caution}")
+    if not port_is_free(settings.http.host, settings.http.port):
+        _say(f"caution  http: {settings.http.host}:{settings.http.port} is in use, by a running daemon perhaps")
 
 
 async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:

@@ -7,6 +7,8 @@ with a deadline. What must not: anything a part can know by itself, signals, pri
 import asyncio
 import errno
 import logging
+import math
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tweetboard.api import MAX_READS, Api, Part, listening
 from tweetboard.config import DEMO, EMBEDDED, Settings, data_dir, stream_name
-from tweetboard.embedded import EmbeddedServer, embedded_server, sweep_throwaway_folders, throwaway_folder
+from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
 from tweetboard.formats import AutoDecoder, decoder_for
 from tweetboard.formats.decoding import Skipped
@@ -50,7 +52,7 @@ FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 LOOK_AGAIN_S: Final = 60.0
 """How often Redis's own settings are looked at, which an operator may change at any time."""
 
-EXPECTED: Final = frozenset({"delete", "edit", "limit", "scrub_geo", "status_withheld", "user_withheld", "not_a_post"})
+EXPECTED: Final = frozenset({"delete", "edit", "limit", "scrub_geo", "status_withheld", "user_withheld"})
 """What a healthy stream also says; counted, but not worth a line in the log."""
 
 log = logging.getLogger(__name__)
@@ -170,7 +172,7 @@ async def serve(
     Raises a `TweetboardError`, alone or in a group, where a part fails for good or the stop left something behind.
     """
     async with AsyncExitStack() as stack:
-        store, servers = await _open(stack, settings, environ, throwaway=settings.stream.url == DEMO, prefix="demo:")
+        store, servers = await _open(stack, settings, environ, throwaway=settings.stream.url == DEMO, prefix=DEMO)
         url = settings.stream.url
         if url == DEMO:
             url = await stack.enter_async_context(demo_server())
@@ -182,8 +184,9 @@ async def serve(
             headers=settings.stream.headers,
             stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
             max_line_bytes=settings.stream.max_line_bytes,
-            refill_s=_refill_s(url),
+            refill_s=math.inf if settings.stream.url == DEMO else _refill_s(url),  # nobody misses an invented town
         )
+        stream.on_connected = pipe.skipped.connected
         pipe.stream = stream.state
         api = _api(pipe, stream.state, settings, servers)
         group = await stack.enter_async_context(pipe.subscribed(*servers))
@@ -193,7 +196,8 @@ async def serve(
             )
         except OSError as error:
             where = f"{settings.http.host}:{settings.http.port}"
-            key = "http.host" if error.errno == errno.EADDRNOTAVAIL else "http.port"
+            wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            key = "http.host" if wrong_host else "http.port"
             raise ConfigurationError(f"{key}: cannot listen on {where}: {error.strerror}") from error
         publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
         looking = group.create_task(pipe.look_at_redis(), name="look at redis")
@@ -238,10 +242,10 @@ async def replaying(
 
 @asynccontextmanager
 async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Store, HttpStream]]:
-    """Open what would be used, for trying it once: the store and the stream."""
+    """Open what would be used, for trying it once: the store and the stream; beside a running daemon its server."""
     async with AsyncExitStack() as stack:
         demo = settings.stream.url == DEMO
-        store, _ = await _open(stack, settings, environ, throwaway=demo, prefix="demo:")
+        store, _ = await _open(stack, settings, environ, throwaway=demo, prefix=DEMO, beside=True)
         url = await stack.enter_async_context(demo_server()) if demo else settings.stream.url
         client = await stack.enter_async_context(open_client())
         token, headers = settings.stream.token.value, settings.stream.headers
@@ -249,11 +253,18 @@ async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncItera
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str], *, throwaway: bool, prefix: str
+    stack: AsyncExitStack,
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    throwaway: bool,
+    prefix: str,
+    beside: bool = False,
 ) -> tuple[Store, list[EmbeddedServer]]:
     """Open the store, and before it the embedded server where that is what is wanted.
 
     What is `throwaway` never mixes with real boards: a folder of its own, or keys under `prefix` in a given Redis.
+    `beside` another daemon that has the folder, its server is used.
     """
     url, servers = settings.redis.url, list[EmbeddedServer]()
     if url == EMBEDDED:
@@ -261,8 +272,12 @@ async def _open(
         sweep_throwaway_folders()
         if throwaway:
             folder = Path(stack.enter_context(throwaway_folder("demo")))
-        server = await stack.enter_async_context(embedded_server(folder))
-        url, servers = server.url, [server]
+        if beside and (running := running_url(folder)):
+            url = running
+        else:
+            server = await stack.enter_async_context(embedded_server(folder))
+            url, servers = server.url, [server]
+        log.debug("the embedded server listens at %s", url)
     # Each subscriber listens and applies, the publisher appends and renews, the bare lease renews; the API reads.
     connections = 2 * len(settings.boards) + 3 + MAX_READS + 1
     whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
@@ -273,7 +288,7 @@ async def _clear(pipe: Pipe) -> None:
     """Delete what an earlier replay left; the lease, which says that nobody uses it now, stays."""
     keys = [key for board in pipe.boards.values() for key in (board.key, board.applied_key)]
     stream = pipe.journal.stream_key
-    await pipe.store.execute("DEL", *keys, stream, f"{stream}:journal", f"{stream}:ids")
+    await pipe.store.execute("UNLINK", *keys, stream, f"{stream}:journal", f"{stream}:ids")
 
 
 def _api(pipe: Pipe, stream: StreamState, settings: Settings, servers: Sequence[EmbeddedServer]) -> Api:
@@ -306,6 +321,8 @@ def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
         detail = stream.trouble or (f"last heard {silent_s:.1f} s ago" if stream.last_received else "connected")
         if stream.gap_s:
             detail += f"; {stream.gap_s:.1f} s at most went by unheard since the start"
+        if pipe.skipped.undelivered:
+            detail += f"; the stream says that it left out {pipe.skipped.undelivered:,} posts"
         parts["stream"] = Part(stream.live, detail)
     session = pipe.journal.session
     for name, subscriber in pipe.subscribers.items():

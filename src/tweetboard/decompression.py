@@ -27,6 +27,11 @@ class Decompressor(Protocol):
         """Yield what `chunk` adds to the body, in pieces; raises `StreamLost` for what is not decodable or a bomb."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether a body may end here."""
+        ...
+
 
 class Identity:
     """A body that is not compressed."""
@@ -35,12 +40,18 @@ class Identity:
         """Yield the chunk as it is."""
         yield chunk
 
+    @property
+    def whole(self) -> bool:
+        """A plain body may end anywhere."""
+        return True
+
 
 class Gzip:
-    """A gzip body, also of several members one after another (RFC 1952)."""
+    """A gzip body, also of several members one after another (RFC 1952), or with zeros behind, as tapes leave them."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
+        self.whole = True
         self._excess = 0
 
     def push(self, chunk: bytes) -> Iterator[bytes]:
@@ -52,15 +63,19 @@ class Gzip:
         piece = b""
         while chunk or len(piece) == PIECE_BYTES:  # a full piece may have left output behind without any input
             if self._member.eof:
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
                 self._member = zlib.decompressobj(wbits=31)
             try:
                 piece = self._member.decompress(chunk, PIECE_BYTES)
             except zlib.error as error:
                 raise StreamLost(f"the body is not valid gzip: {error}") from error
+            self.whole = self._member.eof
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
             self._excess += len(piece)
             if self._excess > BOMB_BYTES:
-                raise StreamLost(f"the body grows more than {BOMB_RATIO} to 1: a decompression bomb")
+                raise StreamLost(f"the body grows more than {BOMB_RATIO} to 1: a decompression bomb", cause="encoding")
             if piece:
                 yield piece
 
@@ -74,5 +89,5 @@ def decompressor_for(content_encoding: str) -> Decompressor:
     """Choose by the Content-Encoding header; raises `StreamLost` for one that was not asked for."""
     encoding = content_encoding.strip().lower()
     if encoding not in ENCODINGS:
-        raise StreamLost(f"content-encoding {encoding!r} was not asked for")
+        raise StreamLost(f"content-encoding {encoding!r} was not asked for", cause="encoding")
     return ENCODINGS[encoding]()

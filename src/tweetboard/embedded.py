@@ -46,6 +46,11 @@ _THROWAWAY: Final = re.compile(r"tweetboard-(demo|socket)-[a-z0-9_]{8}\.tmp")
 
 _PR_SET_PDEATHSIG: Final = 1
 
+HAS_PARENT_DEATH_SIGNAL: Final = sys.platform == "linux"
+"""Linux's kernel kills a child whose parent has ended; elsewhere a shell waits for the end of a pipe that we hold."""
+
+_GUARD: Final = ("/bin/sh", "-c", 'read -r _; kill -9 "$0"')
+
 log = logging.getLogger(__name__)
 
 
@@ -106,6 +111,7 @@ class EmbeddedServer:
         self._locks = locks
         self._socket = socket_folder.absolute() / "valkey.sock"
         self._process: asyncio.subprocess.Process | None = None
+        self._guard: asyncio.subprocess.Process | None = None
         self.url = f"unix://{quote(str(self._socket))}"
         self.restarts = 0
 
@@ -119,6 +125,8 @@ class EmbeddedServer:
         stderr = self._folder / "valkey.log"
         try:
             process = self._process = await self._spawn(stderr)
+            if not HAS_PARENT_DEATH_SIGNAL:
+                await self._guarded(process.pid)
         except OSError as error:
             raise EmbeddedServerError(f"the embedded server could not be run: {error}") from error
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -147,8 +155,11 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """Let the server write what it has and end; kill it where it takes longer than `STOP_TIMEOUT_S`."""
         process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
+        if process is not None and process.returncode is None:
+            await self._end(process)
+        await self._unguarded()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         process.terminate()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -168,8 +179,22 @@ class EmbeddedServer:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the daemon, which still has to write
                 pass_fds=[lock.fileno() for lock in self._locks],
-                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent(os.getpid()) if HAS_PARENT_DEATH_SIGNAL else None,
             )
+
+    async def _guarded(self, pid: int) -> None:
+        """Have the process `pid` killed when ours ends, however that happens, in the place of the server before it."""
+        await self._unguarded()
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        self._guard = await asyncio.create_subprocess_exec(
+            *_GUARD, str(pid), stdin=pipe, stdout=null, stderr=null, start_new_session=True
+        )
+
+    async def _unguarded(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None and guard.returncode is None:
+            guard.kill()
+            await guard.wait()
 
     def _arguments(self) -> list[str]:
         settings = {
@@ -199,6 +224,17 @@ async def embedded_server(folder: Path) -> AsyncIterator[EmbeddedServer]:
         stack.push_async_callback(server.stop)
         await server.start()
         yield server
+
+
+def running_url(folder: Path) -> str | None:
+    """Where the server of another daemon that has `folder` listens; None where none has, or it listens elsewhere."""
+    path = folder.absolute() / "valkey.sock"
+    try:
+        with (folder / "lock").open("rb") as lock:
+            taken = not _try_lock(lock)
+    except OSError:
+        return None
+    return f"unix://{quote(str(path))}" if taken and path.is_socket() else None
 
 
 def throwaway_folder(kind: Literal["demo", "socket"]) -> tempfile.TemporaryDirectory[str]:

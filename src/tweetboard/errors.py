@@ -44,7 +44,8 @@ class StreamRefused(StreamError):
 class StreamLost(StreamError):
     """The connection ended or never came about; the next attempt may succeed.
 
-    `cause` picks the ladder of delays: "network", "http" or "rate_limit"; `retry_after_s` is the upstream's own word.
+    `cause` picks the ladder of delays: "network", "http", "encoding" or "rate_limit"; `retry_after_s` is the upstream's
+    own word.
     """
 
     def __init__(self, message: str, *, cause: str = "network", retry_after_s: float | None = None) -> None:

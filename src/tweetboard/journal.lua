@@ -21,14 +21,28 @@ local function all_applied(unknown)
   return applied
 end
 
+-- Whether anything stands at our keys that we have not written, while the stream's hash does not say that it is ours:
+-- its name, else nil. A journal without its hash is left over from us where its first entry is one of our messages.
+local function foreign()
+  if redis.call('HLEN', stream) > 0 then return stream end
+  local entry = redis.call('XRANGE', journal, '-', '+', 'COUNT', 1)[1]
+  local ours = '{"source":"' .. name .. '","session":'
+  if entry and string.sub(entry[2][2] or '', 1, #ours) ~= ours then return journal end
+  if redis.call('ZCOUNT', ids, '-inf', '(1000000000') > 0 then return ids end -- ours are Unix times
+end
+
 -- begin(token, boards as a JSON list of keys, in the order of KEYS, tokens of the same instance whose begin was never
 -- answered, as JSON): become the owner.
 -- Answers {seq, position, the owner before (not counting those unanswered), boards no longer fed (JSON), batches that no
 -- journal holds any more, boards that have more than the stream has (somebody deleted its hash), until when anybody
--- listened to upstream}.
+-- listened to upstream}, or an error where another program's data are in the way.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
   local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard', 'after')
+  local in_the_way = not state[1] and not state[3] and foreign()
+  if in_the_way then
+    return redis.error_reply('FOREIGN ' .. in_the_way .. " holds another program's data; choose another redis.prefix")
+  end
   local before = state[3] or ''
   for _, unanswered in ipairs(cjson.decode(ARGV[5])) do
     if state[3] == unanswered then before = state[6] or '' end
@@ -45,9 +59,11 @@ local function begin()
     first = 1
   end
   for i, board in ipairs(boards) do
-    local known = dropped[board] and applied[i] >= 0
+    local listed = dropped[board]
+    local known = listed and applied[i] >= 0
     dropped[board] = nil
     if applied[i] > seq then ahead = ahead + 1 end
+    if listed and applied[i] < 0 then lost = lost + seq - first + 1 end -- somebody deleted where it stands
     if not known or applied[i] > seq then
       redis.call('HSET', KEYS[3 + i], name, seq) -- new to the stream: it counts from here on
     elseif applied[i] < first - 1 then

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tweetboard import __version__
+from tweetboard.formats.decoding import Skipped
 from tweetboard.outbox import Published
 from tweetboard.store import Store
 from tweetboard.stream import StreamState
@@ -29,7 +30,7 @@ class Watched(Collector):
         stream: StreamState,
         published: Published,
         heard: Mapping[str, Heard],
-        skipped: Counter[str],
+        skipped: Skipped,
         requests: Counter[tuple[str, str]],
         embedded_restarts: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -73,6 +74,8 @@ class Watched(Collector):
         yield _counter("stream_received_bytes", "Bytes read from the stream.", state.received_bytes)
         yield _gauge("stream_last_received_timestamp_seconds", "When it last said anything.", state.last_received)
         yield _counter("stream_gap_seconds", "Time nobody listened to a stream that cannot go back.", state.gap_s)
+        text = "Posts that the stream said it left out, being more than it delivers."
+        yield _counter("stream_undelivered_posts", text, self._skipped.undelivered)
         yield _counter("stream_repeats", "Records that a resumed stream sent again.", state.repeats)
         skipped = [((reason,), count) for reason, count in self._skipped.items()]
         skipped.append((("oversized",), state.oversized))

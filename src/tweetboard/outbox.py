@@ -96,7 +96,7 @@ class Draft:
         self.authors += filter(None, authors)
         self.hashtags += hashtags
         # Three more bytes a name: two quotes and a comma.
-        self.size_bytes += len("".join(authors)) + len("".join(hashtags)) + 3 * (len(authors) + len(hashtags))
+        self.size_bytes += _size_bytes(authors) + _size_bytes(hashtags) + 3 * (len(authors) + len(hashtags))
         self.position = position
 
     def batch(self, seq: int) -> Batch:
@@ -322,6 +322,11 @@ class RecentIds:
 
 def _names(drafts: Iterable[Draft]) -> int:
     return sum(draft.names for draft in drafts)
+
+
+def _size_bytes(names: Iterable[str]) -> int:
+    joined = "".join(names)
+    return len(joined) if joined.isascii() else len(joined.encode())
 
 
 def _lengthen(runs: list[tuple[int, int]], start: int, names: int) -> None:

@@ -21,6 +21,10 @@ class Post(msgspec.Struct, frozen=True, gc=False):
 
 
 class Skip(msgspec.Struct, frozen=True, gc=False):
-    """A record that is no post, and why, in a few fixed words (the metric's label): never the record's own text."""
+    """A record that is no post, and why, in a few fixed words (the metric's label): never the record's own text.
+
+    `undelivered` is how many posts the stream says in it that it has left out since the connection was made.
+    """
 
     reason: str
+    undelivered: int = 0

@@ -18,7 +18,7 @@ from tweetboard.lease import RENEW_S, Lease
 from tweetboard.outbox import Batch, Outbox, Published, RecentIds
 from tweetboard.posts import Post
 from tweetboard.store import Store
-from tweetboard.waiting import first_of
+from tweetboard.waiting import first_of, pass_cancellation
 
 FLOOD_NAMES: Final = 128
 """A stream that has brought so many names since the last look has more at hand: first let it gather."""
@@ -109,6 +109,7 @@ class Publisher:
                 break
             finally:
                 self._journal.session = None
+            pass_cancellation()
         if self._stream_error is not None:
             raise self._stream_error
 
@@ -161,9 +162,13 @@ class Publisher:
         self.published.lost_batches += left.lost_batches
         if left.lost_names:
             self.published.lost_names += left.lost_names
-            log.error("%d names are lost: their session has ended, and nobody can read them again", left.lost_names)
-        if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody
-            self._given_up_names += left.lost_names if begun is None else left.dropped_names
+            log.error(
+                "up to %d names are lost: their session has ended, and upstream cannot go back; only what it refills "
+                "for whoever came next is counted all the same",
+                left.lost_names,
+            )
+        if stopping.is_set():  # what can be read again is for whoever has had the stream; where that is us, for nobody
+            self._given_up_names += left.lost_names if after is None else left.dropped_names
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
             bucket_s=self._bucket_s,

@@ -27,7 +27,7 @@ class FileSource:
 
     One whose name ends in `.gz` is compressed.
 
-    `on_read` is told how many bytes have been read, each time.
+    `on_read` is told how many bytes have been read, each time; `cut_off` is whether a compressed file ended too early.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class FileSource:
         self._on_read = on_read
         self._max_line_bytes = max_line_bytes
         self.state = StreamState()
+        self.cut_off = False
 
     @property
     def size_bytes(self) -> int | None:
@@ -82,6 +83,7 @@ class FileSource:
         except StreamLost as error:
             raise StreamRefused(f"replay: {self._path}: {error}") from error
         yield framer.end(), position
+        self.cut_off = not decompressor.whole
 
 
 def _may_be_silent(descriptor: int) -> bool:

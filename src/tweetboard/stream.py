@@ -141,7 +141,7 @@ class HttpStream:
 
     `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
     again before each read, for `auto` knows its format only after the first. `refill_s` is how much of what passed
-    unheard the upstream sends again by itself.
+    unheard the upstream sends again by itself. `on_connected` is called before each connection's first block.
     """
 
     def __init__(
@@ -174,6 +174,7 @@ class HttpStream:
         self._clock = time.monotonic
         self._heard_at_s: float | None = None
         self.state = StreamState()
+        self.on_connected: Callable[[], None] = lambda: None
 
     @property
     def heard_until(self) -> float:
@@ -253,6 +254,7 @@ class HttpStream:
             log.warning("up to %.1f s of the stream went by unheard, and it cannot go back", missed_s)
         self._heard_at_s = self._clock()
         self.state.live, self.state.trouble = True, ""
+        self.on_connected()
         log.info("stream connected: %s", httpx.URL(self._url).copy_with(query=None, userinfo=b""))
 
     @asynccontextmanager
@@ -269,7 +271,7 @@ class HttpStream:
             async with asyncio.timeout(head_timeout_s):
                 response = await self._client.send(request, stream=True, auth=auth)
             try:
-                _judge(response)
+                _judge(response, connected_before=self.state.connects > 0)
                 yield response
             finally:
                 await response.aclose()
@@ -341,15 +343,16 @@ def _number(event_id: str) -> int | None:
     return int(event_id) if event_id.isascii() and event_id.isdigit() and len(event_id) <= MAX_ID_CHARS else None
 
 
-def _judge(response: httpx.Response) -> None:
-    """Raise for an answer that is no stream, by what can be done about it."""
+def _judge(response: httpx.Response, *, connected_before: bool) -> None:
+    """Raise for an answer that is no stream, by what can be done about it; a document may stand in for one later on."""
     status = response.status_code
     if status == 200:
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise _unlike_a_stream("an HTML page is no stream: check the address", connected_before)
         if "content-length" in response.headers:
             size = response.headers["content-length"]
-            raise StreamRefused(
-                f"stream.url: a document of {size} bytes, which ends, is no stream: replay counts a file"
-            )
+            told = f"a document of {size} bytes, which ends, is no stream: replay counts a file"
+            raise _unlike_a_stream(told, connected_before)
         return
     if response.has_redirect_location:
         target = httpx.URL(response.headers["location"])
@@ -359,6 +362,10 @@ def _judge(response: httpx.Response) -> None:
         raise StreamRefused(f"the stream answered HTTP {status}: {_FINAL[status]}")
     cause = "rate_limit" if status in (420, 429) else "http"
     raise StreamLost(f"the stream answered HTTP {status}", cause=cause, retry_after_s=_retry_after(response, cause))
+
+
+def _unlike_a_stream(told: str, connected_before: bool) -> StreamRefused | StreamLost:
+    return StreamLost(told, cause="http") if connected_before else StreamRefused(f"stream.url: {told}")
 
 
 def _described(error: Exception) -> str:

@@ -18,7 +18,7 @@ from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
 from tweetboard.lease import Lease
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import BACKOFF_S, Store
-from tweetboard.waiting import within
+from tweetboard.waiting import pass_cancellation, within
 
 MAX_APPLY_NAMES: Final = 16_384
 """As many names go into one step: see `outbox.MAX_BATCH_NAMES`."""
@@ -90,6 +90,7 @@ class Subscriber:
                     hearing.cancel()
             except* StoreUnavailable:
                 self._lose_track()
+            pass_cancellation()
             self.subscribed.clear()
             self.heard.subscribed = False
             await asyncio.sleep(BACKOFF_S[0])

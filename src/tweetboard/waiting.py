@@ -17,6 +17,17 @@ async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
+def pass_cancellation() -> None:
+    """Raise `CancelledError` where the running task has been told to end; for behind every `except*` that goes on.
+
+    On Python 3.11 and 3.12 a TaskGroup whose child fails in the same turn of the loop in which the group's own task is
+    cancelled raises the failure alone: whoever handles that would never hear of the cancellation.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def within(seconds: float, event: asyncio.Event) -> bool:
     """Wait for an event, but no longer than `seconds`; True where it is set."""
     try:

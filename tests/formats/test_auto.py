@@ -55,7 +55,7 @@ def test_no_format_is_known_before_the_first_record() -> None:
 def test_records_before_the_first_known_one_are_counted_and_cost_none_behind_it() -> None:
     found = decode("auto", UNKNOWN, b"{broken", b"[1]", FLAT, UNKNOWN, FLAT)
     assert [post.author for post in found.posts] == ["alice", "alice"]
-    assert found.skipped == {"unknown_format": 3, "no_author": 1}
+    assert found.skipped == {"unknown_format": 2, "broken_json": 1, "no_author": 1}
 
 
 @given(

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from decodes import FIXTURES, check_mutations, counted, decode, identity, lines_of
 
+from tweetboard.formats import decoder_for
+from tweetboard.formats.decoding import Skipped
+from tweetboard.framing import Block
 from tweetboard.posts import Post
 
 Json = dict[str, Any]
@@ -98,6 +101,16 @@ def test_the_moment_is_the_statuss_own_or_its_ids(fields: Json, time: int) -> No
 @pytest.mark.parametrize("name", CONTROL)
 def test_control_lines_are_counted_by_name(name: str) -> None:
     assert decode("x-v1", json.dumps({name: {"some": ["thing"]}}).encode()) == ([], {name: 1})
+
+
+@pytest.mark.parametrize(
+    ("limit", "undelivered"),
+    [(b'{"track": 12}', 12), (b'{"track": -1}', 0), (b"{}", 0), (b'{"track": "many"}', 0), (b"[]", 0), (b'"1"', 0)],
+)
+def test_a_limit_says_how_many_posts_were_left_out(limit: bytes, undelivered: int) -> None:
+    skipped = Skipped()
+    assert decoder_for("x-v1", skipped).decode(Block(b'{"limit": %b}\n' % limit)) == []
+    assert (skipped, skipped.undelivered) == ({"limit": 1}, undelivered)
 
 
 def test_each_control_line_of_the_fixture_is_known() -> None:

@@ -50,29 +50,28 @@ class AutoDecoder:
         for place, record in enumerate(records):
             if not record or record.isspace():
                 continue
-            keys = _keys(record)
+            try:
+                keys = set(_KEYS.decode(mended(record)))
+            except msgspec.ValidationError:
+                keys = set()
+            except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+                self._note_unknown("broken_json", record, set(), error)
+                continue
             for source in FORMATS.values():
                 if not source.signature.isdisjoint(keys):
                     self._decoder = Decoder(source, self.skipped)
                     return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
-            self._note_unknown(record, keys)
+            self._note_unknown("unknown_format", record, keys)
         return Block()
 
-    def _note_unknown(self, record: bytes, keys: set[str]) -> None:
-        self.skipped.note("unknown_format", record)
+    def _note_unknown(self, reason: str, record: bytes, keys: set[str], error: Exception | None = None) -> None:
+        self.skipped.note(reason, record, error)
         self._unknown += 1
         if self._unknown >= UNDECIDED_RECORDS:
             raise StreamRefused(
                 f"stream.format: auto: none of {', '.join(FORMATS)} fits the first {self._unknown} records "
                 f"(the last one has {', '.join(sorted(keys)[:8]) or 'no keys'}); name the format, or check the URL"
             )
-
-
-def _keys(record: bytes) -> set[str]:
-    try:
-        return set(_KEYS.decode(mended(record)))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return set()
 
 
 def decoder_for(name: str, skipped: Skipped) -> Decoder[Any] | AutoDecoder:

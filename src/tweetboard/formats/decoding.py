@@ -55,17 +55,33 @@ class Format(Generic[R]):
 
 
 class Skipped(Counter[str]):
-    """Counts by reason what came to nothing; `examples` has the last of each, for the log."""
+    """Counts by reason what came to nothing; `examples` has the last of each, for the log.
+
+    `undelivered` is how many posts the stream said it left out, over all connections.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.examples: dict[str, str] = {}
+        self.undelivered = 0
+        self._undelivered_here = 0
 
     def note(self, reason: str, record: bytes, error: Exception | None = None) -> None:
         """Count a record, and keep its beginning and what was wrong with it."""
         self[reason] += 1
         shown = repr(record[:EXAMPLE_BYTES])[1:] + ("..." if len(record) > EXAMPLE_BYTES else "")
         self.examples[reason] = f"{shown}: {error}" if error is not None else shown
+
+    def count(self, skip: Skip) -> None:
+        """Count a record that its format makes nothing of; a connection's totals may come out of order in it."""
+        self[skip.reason] += 1
+        if skip.undelivered > self._undelivered_here:
+            self.undelivered += skip.undelivered - self._undelivered_here
+            self._undelivered_here = skip.undelivered
+
+    def connected(self) -> None:
+        """Note that what follows comes over a new connection, whose own totals begin at 0."""
+        self._undelivered_here = 0
 
 
 class Decoder(Generic[R]):
@@ -86,7 +102,7 @@ class Decoder(Generic[R]):
             if isinstance(post, Post):
                 posts.append(post)
             else:
-                self.skipped[post.reason] += 1
+                self.skipped.count(post)
         return self._cleaned(posts)
 
     def _records(self, block: Block) -> list[R]:

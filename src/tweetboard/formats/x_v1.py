@@ -60,6 +60,14 @@ class Record(Status, gc=False):
     warning: msgspec.Raw = _ABSENT
 
 
+class Limit(msgspec.Struct, gc=False):
+    """What `limit` says: so many posts that the filter found were more than it delivers, since the connection began."""
+
+    track: int = 0
+
+
+_LIMIT: Final = msgspec.json.Decoder(Limit)
+
 CONTROL_LINES: Final = ("delete", "scrub_geo", "limit", "status_withheld", "user_withheld", "disconnect", "warning")
 _CONTROL_SKIPS: Final = {name: Skip(name) for name in CONTROL_LINES}
 
@@ -70,7 +78,7 @@ def post(record: Record) -> Post | Skip:
     if user is None or not user.screen_name:
         for name, skip in _CONTROL_SKIPS.items():
             if getattr(record, name):
-                return skip
+                return skip if name != "limit" else Skip("limit", _undelivered(record.limit))
         return Skip("no_author") if record.id_str else Skip("not_a_post")
     status = record.retweeted_status or record
     entities = status.entities
@@ -79,6 +87,13 @@ def post(record: Record) -> Post | Skip:
     hashtags = () if entities is None or not entities.hashtags else tuple([entry.text for entry in entities.hashtags])
     time = times.from_x_v1(record.created_at) if record.created_at else times.from_snowflake(record.id_str)
     return Post(record.id_str, time, user.screen_name, hashtags)
+
+
+def _undelivered(limit: msgspec.Raw) -> int:
+    try:
+        return max(_LIMIT.decode(limit).track, 0)
+    except msgspec.ValidationError:
+        return 0
 
 
 FORMAT: Final = Format("x-v1", Record, post, frozenset({"user", "id_str", *CONTROL_LINES}), stall_timeout_s=90)
