@@ -70,6 +70,15 @@ def samples() -> Path:
 
 
 @pytest.fixture
+def conformance() -> Path:
+    """Find the folder of others' test cases, which only the developers have; skips without it."""
+    folder = SHARED / "conformance"
+    if not folder.is_dir():
+        pytest.skip("the folder of others' test cases is not here")
+    return folder
+
+
+@pytest.fixture
 def free_port() -> int:
     """Find a port that nobody listens on."""
     with socket.socket() as probe:

@@ -233,7 +233,10 @@ def test_a_broken_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
         ("[boards.hashtags]\nfield = 'x'", "boards.hashtags.field: unknown key"),
         ("http = 8080", "http: 8080 is not a table"),
         ("[boards]\nhashtags = 'x'", "boards.hashtags: 'x' is not a table"),
-        ("[stream]\nformat = 'xv2'", "stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1"),
+        (
+            "[stream]\nformat = 'xv2'",
+            "stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky",
+        ),
         ("[stream]\nformat = 2", "stream.format: 2 is not text"),
         ("[stream.url]\na = 1", "stream.url: a table is not text"),
         ("[stream]\nname = 2024-01-31", "stream.name: 2024-01-31 is not text"),
@@ -279,8 +282,10 @@ def test_a_board_key_must_be_free_for_a_board(tmp_path: Path, key: str) -> None:
     [
         "demo",
         "demo:x",
-        "wikimedia",
-        "wss://a.org",
+        "wikipedia",
+        "mastodon",
+        "x:everything",
+        "ftp://a.org",
         "file:///x",
         "https://",
         "https:a.org",
@@ -292,15 +297,26 @@ def test_a_board_key_must_be_free_for_a_board(tmp_path: Path, key: str) -> None:
         "",
     ],
 )
-def test_a_stream_must_be_one_that_can_be_read_today(tmp_path: Path, url: str) -> None:
+def test_a_stream_must_be_one_that_can_be_read(tmp_path: Path, url: str) -> None:
     (line,) = problems(write(tmp_path, f'[stream]\nurl = "{url}"'))
 
     assert line.startswith("config.toml: stream.url: ")
-    assert line.endswith("is none of what a stream can be today: demo: or a whole http:// or https:// address")
+    assert "is none of what a stream can be: demo:, wikimedia, bluesky, mastodon:HOST, x:filtered, x:sample" in line
+    assert line.endswith("or a whole address: http://, https://, ws:// or wss://")
 
 
-@pytest.mark.parametrize("url", ["demo:", "http://localhost:9/x?y=z", "https://[::1]:8443/", "https://a.org"])
-def test_a_stream_that_can_be_read_today_is_taken(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "demo:",
+        "wikimedia",
+        "mastodon:social.example",
+        "http://localhost:9/x?y=z",
+        "https://[::1]:8443/",
+        "wss://a.org",
+    ],
+)
+def test_a_stream_that_can_be_read_is_taken(tmp_path: Path, url: str) -> None:
     assert load(flags(stream__url=url), {}, tmp_path).stream.url == url
 
 
@@ -378,7 +394,7 @@ def test_every_wrong_key_of_every_layer_is_named_at_once(tmp_path: Path) -> None
         load(flags(config="./my.toml", http__port="-1"), environ, tmp_path)
 
     assert str(caught.value).splitlines() == [
-        "./my.toml: stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1",
+        "./my.toml: stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky",
         "./my.toml: stream.fromat: unknown key (did you mean format?)",
         "./my.toml: http.port: 70000 is not between 0 and 65535",
         "TWEETBOARD_HTTP_PORT: http.port: 'abc' is not a whole number",

@@ -10,13 +10,25 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from processes import Daemon, alive, children, connected, count, daemon, ours_removed, redis_server, redis_url
+from processes import (
+    Daemon,
+    alive,
+    children,
+    connected,
+    count,
+    daemon,
+    end_lease,
+    ours_removed,
+    redis_server,
+    redis_url,
+    stream_key,
+)
 from tweetboard.store import Store
 from upstream import Answer, Cut, Upstream
 
@@ -389,20 +401,6 @@ async def until_status(running: Daemon, path: str, status: int) -> None:
     async with asyncio.timeout(20):
         while (await running.get(path))[0] != status:
             await asyncio.sleep(0)
-
-
-async def end_lease(folder: Path) -> None:
-    """Let the lease of whom a test has killed end at once, which by itself takes 3 s."""
-    async with connected(folder) as store:
-        await store.execute("DEL", f"{await stream_key(folder)}:lease")
-
-
-async def stream_key(folder: Path) -> str:
-    async with connected(folder) as store:
-        keys = await store.execute("KEYS", "tweetboard:*")
-    assert isinstance(keys, list)
-    names: Sequence[str] = [key.decode() for key in keys]
-    return next(name for name in names if name.count(":") == 1 and name != "tweetboard:bare")
 
 
 # --- The first signal ends every other command too ---

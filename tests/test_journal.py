@@ -369,6 +369,19 @@ async def test_ids_are_kept_with_their_batch_and_forgotten_by_age(journal: Journ
     assert sorted(await journal.recent_ids()) == ["new", "old but seen again", "young"]
 
 
+async def test_a_pause_of_the_stream_makes_no_id_older(journal: Journal, store: Store) -> None:
+    """Upstream sends again what came just before the pause, however long that was."""
+    session = session_of(await journal.begin())
+    await journal.append(session, batch(1, ids=("before",)), keep_ids_s=60)
+    await store.execute("HINCRBY", STREAM, "ids_at", -100_000)
+    for seq in range(2, 62):
+        await journal.append(session, batch(seq, ids=(str(seq),)), keep_ids_s=60)
+    assert len(await journal.recent_ids()) == 61
+    await store.execute("HINCRBY", STREAM, "ids_clock", 61)
+    await journal.append(session, batch(62, ids=("after",)), keep_ids_s=60)
+    assert await journal.recent_ids() == ["after"]
+
+
 async def test_no_ids_are_kept_where_none_are_wanted(fake_journal: Journal) -> None:
     session = session_of(await fake_journal.begin())
     await fake_journal.append(session, batch(1, ids=("a", "b")))

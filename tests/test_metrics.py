@@ -16,8 +16,8 @@ from tweetboard.metrics import Watched
 from tweetboard.outbox import Published
 from tweetboard.posts import Skip
 from tweetboard.store import Store
-from tweetboard.stream import StreamState
 from tweetboard.subscriber import Heard
+from tweetboard.supervision import StreamState
 
 
 class Parts:

@@ -285,9 +285,19 @@ def test_ids_seen_within_their_time_are_dropped_and_then_forgotten() -> None:
     ids.load(["7"], 0)
     fresh = ids.new([post("a", post_id="7"), post("a", post_id="8"), post("a", post_id="8"), post("b")], 1)
     assert [one.id for one in fresh] == ["8", ""]
-    assert ids.new([post("a", post_id="8")], 59) == []
-    assert [one.id for one in ids.new([post("a"), post("a", post_id="9")], 62)] == ["", "9"]
-    assert [one.id for one in ids.new([post("a", post_id="8")], 62)] == ["8"]
+    for now_s in range(2, 60):
+        assert ids.new([post("a", post_id="8")], now_s) == []
+    assert [one.id for one in ids.new([post("a"), post("a", post_id="9")], 60)] == ["", "9"]
+    for now_s in range(61, 63):
+        ids.new([], now_s)
+    assert [one.id for one in ids.new([post("a", post_id="8"), post("a", post_id="9")], 63)] == ["8"]
+
+
+def test_a_pause_of_the_stream_makes_no_id_older() -> None:
+    """Upstream sends again what came just before the pause, however long that was."""
+    ids = RecentIds(60)
+    ids.new([post("a", post_id="7")], 100)
+    assert ids.new([post("a", post_id="7")], 100_000) == []
 
 
 def test_posts_without_an_id_are_never_taken_for_one_another() -> None:

@@ -12,7 +12,7 @@ from tweetboard.errors import StoreUnavailable
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
 from tweetboard.store import Store
-from tweetboard.stream import StreamState
+from tweetboard.supervision import StreamState
 
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
 BOARDS = [("usernames", "username_scoreboard"), ("hashtags", "hashtag_scoreboard")]

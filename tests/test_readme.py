@@ -15,9 +15,10 @@ from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.x_v1 import CONTROL_LINES
 from tweetboard.metrics import Watched
 from tweetboard.outbox import Published
+from tweetboard.presets import FORMS
 from tweetboard.store import Store
-from tweetboard.stream import StreamState
 from tweetboard.subscriber import Heard
+from tweetboard.supervision import StreamState
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +83,13 @@ async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store
     rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`(\w+)(?:\{[a-z,]+\})?`", row)}
     assert told == families
+
+
+def test_every_stream_by_name_is_there_and_no_other(readme: str) -> None:
+    section = readme.partition("| `--stream` | is |")[2].partition("\n\n")[0]
+    firsts = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    told = {name for first in firsts for name in re.findall(r"`([A-Za-z:]+)`", first)}
+    assert told == set(FORMS)
 
 
 def test_every_reason_and_every_cause_is_there_and_no_other(readme: str) -> None:

@@ -18,12 +18,14 @@ import pytest
 import uvloop
 
 from conftest import wait_until
-from tweetboard import stream as module
+from tweetboard import stream as stream_module
+from tweetboard import supervision as module
 from tweetboard.errors import StreamLost, StreamRefused
 from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import Skipped
 from tweetboard.framing import Block, Event
-from tweetboard.stream import HttpStream, Resumed, StreamState, open_client
+from tweetboard.stream import HttpStream, Resumed, open_client
+from tweetboard.supervision import StreamState
 from upstream import Answer, Cut, Gzip, Mode, Upstream, chunk, head, records_of
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -606,7 +608,7 @@ def keepalives_to(url: str) -> list[tuple[int, int]]:
 async def test_a_head_that_never_comes_is_given_up(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, limit_s: float
 ) -> None:
-    monkeypatch.setattr(module, "HEAD_TIMEOUT_S", STALL_S)
+    monkeypatch.setattr(stream_module, "HEAD_TIMEOUT_S", STALL_S)
     async with Upstream(RECORDS, script=[Answer(raw=b"")] * 2).serving() as upstream:
         stream = HttpStream(client, upstream.url, stall_timeout_s=lambda: limit_s)
         with pytest.raises(StreamLost, match=r"no answer for 0\.2 s"):

@@ -20,9 +20,10 @@ import msgspec
 import platformdirs
 
 from tweetboard.errors import ConfigurationError
+from tweetboard.presets import FORMS, preset
 from tweetboard.windows import parse_window
 
-FORMATS = ("auto", "flat", "x-v2", "x-v1")
+FORMATS = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky")
 """What `stream.format` may be; a new format adds its name here."""
 
 DEMO = "demo:"
@@ -121,8 +122,9 @@ def _durations(value: list[str]) -> Iterator[str]:
 
 
 _stream_url = _must(
-    lambda url: url == DEMO or _is_address(url, "http", "https"),
-    "is none of what a stream can be today: demo: or a whole http:// or https:// address",
+    lambda url: url == DEMO or preset(url) is not None or _is_address(url, "http", "https", "ws", "wss"),
+    f"is none of what a stream can be: demo:, {', '.join(FORMS)}, "
+    "or a whole address: http://, https://, ws:// or wss://",
 )
 _redis_url = _must(
     lambda url: url == EMBEDDED or _is_address(url, "redis", "rediss", "unix"),
@@ -204,6 +206,8 @@ def stream_name(settings: Settings) -> str:
     stream = settings.stream
     if stream.name or stream.url == DEMO:
         return stream.name or "demo"
+    if preset(stream.url) is not None:
+        return re.sub(r"[^a-z0-9]+", "-", stream.url.lower())[:64].strip("-")
     host = re.sub(r"[^a-z0-9]+", "-", urlsplit(stream.url).hostname or "")[:55].strip("-")
     return f"{host or 'stream'}-{hashlib.sha256(stream.url.encode()).hexdigest()[:8]}"
 

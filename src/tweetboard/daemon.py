@@ -21,20 +21,23 @@ from tweetboard.api import MAX_READS, Api, Part, listening
 from tweetboard.config import DEMO, EMBEDDED, Settings, data_dir, stream_name
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
-from tweetboard.formats import AutoDecoder, decoder_for
+from tweetboard.formats import FORMATS, AutoDecoder, bluesky, decoder_for
 from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.hashtags import fold
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease, instance_name
 from tweetboard.metrics import Watched
+from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Publisher
 from tweetboard.replay import FileSource
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.simulate import demo_server
 from tweetboard.store import Store, open_store
-from tweetboard.stream import HttpStream, StreamState, open_client
+from tweetboard.stream import HttpStream, open_client, open_session
 from tweetboard.subscriber import Subscriber
+from tweetboard.supervision import StreamState, Supervised
 from tweetboard.waiting import first_of
+from tweetboard.websocket import WebSocketStream
 from tweetboard.windows import finest_bucket_s, parse_window
 
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
@@ -61,7 +64,9 @@ log = logging.getLogger(__name__)
 class Pipe:
     """The parts between a source and the boards, made but not running."""
 
-    def __init__(self, store: Store, settings: Settings, *, stream: str, keep_ids_s: int = 0) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, *, stream: str, source_format: str = "", keep_ids_s: int = 0
+    ) -> None:
         holder = instance_name()
         folds: dict[str, Callable[[str], str]] = {"hashtags": fold}
         boards = settings.boards
@@ -83,7 +88,7 @@ class Pipe:
             keep_ids_s=keep_ids_s,
         )
         self.skipped = Skipped()
-        self.decoder = decoder_for(settings.stream.format, self.skipped)
+        self.decoder = decoder_for(source_format or settings.stream.format, self.skipped)
         self.stream: StreamState | None = None
         self.cautions: list[str] = []
 
@@ -173,18 +178,15 @@ async def serve(
     """
     async with AsyncExitStack() as stack:
         store, servers = await _open(stack, settings, environ, throwaway=settings.stream.url == DEMO, prefix=DEMO)
-        url = settings.stream.url
-        if url == DEMO:
-            url = await stack.enter_async_context(demo_server())
-        pipe = Pipe(store, settings, stream=stream_name(settings), keep_ids_s=_keep_ids_s(url))
-        stream = HttpStream(
-            await stack.enter_async_context(open_client()),
-            url,
-            token=settings.stream.token.value,
-            headers=settings.stream.headers,
-            stall_timeout_s=lambda: settings.stream.stall_timeout_s or _format_stall_timeout_s(pipe),
-            max_line_bytes=settings.stream.max_line_bytes,
-            refill_s=math.inf if settings.stream.url == DEMO else _refill_s(url),  # nobody misses an invented town
+        place = place_of(settings.stream.url, settings.stream.format)
+        if settings.stream.url == DEMO:
+            place = Place(await stack.enter_async_context(demo_server()), place.format)
+        pipe = Pipe(
+            store, settings, stream=stream_name(settings), source_format=place.format, keep_ids_s=_keep_ids_s(place)
+        )
+        stall_timeout_s = settings.stream.stall_timeout_s
+        stream = await _open_stream(
+            stack, settings, place, stall_timeout_s=lambda: stall_timeout_s or _format_stall_timeout_s(pipe)
         )
         stream.on_connected = pipe.skipped.connected
         pipe.stream = stream.state
@@ -241,15 +243,46 @@ async def replaying(
 
 
 @asynccontextmanager
-async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Store, HttpStream]]:
+async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Store, Supervised]]:
     """Open what would be used, for trying it once: the store and the stream; beside a running daemon its server."""
     async with AsyncExitStack() as stack:
         demo = settings.stream.url == DEMO
         store, _ = await _open(stack, settings, environ, throwaway=demo, prefix=DEMO, beside=True)
-        url = await stack.enter_async_context(demo_server()) if demo else settings.stream.url
-        client = await stack.enter_async_context(open_client())
-        token, headers = settings.stream.token.value, settings.stream.headers
-        yield store, HttpStream(client, url, token=token, headers=headers)
+        place = place_of(settings.stream.url, settings.stream.format)
+        if demo:
+            place = Place(await stack.enter_async_context(demo_server()), place.format)
+        yield store, await _open_stream(stack, settings, place)
+
+
+async def _open_stream(
+    stack: AsyncExitStack, settings: Settings, place: Place, *, stall_timeout_s: Callable[[], float] = lambda: 0
+) -> Supervised:
+    """Make the client of the stream, by its address; nothing is connected yet."""
+    source, known = settings.stream, FORMATS.get(place.format)
+    stream: Supervised
+    if place.url.startswith(("ws://", "wss://")):
+        stream = WebSocketStream(
+            await stack.enter_async_context(open_session()),
+            place.url,
+            token=source.token.value,
+            headers=source.headers,
+            stall_timeout_s=stall_timeout_s,
+            max_line_bytes=source.max_line_bytes,
+            position_of=(known or bluesky.FORMAT).position,
+        )
+    else:
+        stream = HttpStream(
+            await stack.enter_async_context(open_client()),
+            place.url,
+            token=source.token.value,
+            headers=source.headers,
+            stall_timeout_s=stall_timeout_s,
+            max_line_bytes=source.max_line_bytes,
+            refill_s=math.inf if source.url == DEMO else _refill_s(place.url),  # nobody misses an invented town
+        )
+    if known is not None:
+        stream.resume_id = known.resume_id
+    return stream
 
 
 async def _open(
@@ -345,7 +378,8 @@ def _refill_s(url: str) -> int:
     return int(minutes) * 60 if minutes.isascii() and minutes.isdigit() else 0
 
 
-def _keep_ids_s(url: str) -> int:
+def _keep_ids_s(place: Place) -> int:
     """How long ids matter: as long as posts may come again, and a minute."""
-    refill_s = _refill_s(url)
-    return refill_s + 60 if refill_s else 0
+    refill_s = _refill_s(place.url)
+    known = FORMATS.get(place.format)
+    return max(refill_s + 60 if refill_s else 0, 0 if known is None else known.keep_ids_s)

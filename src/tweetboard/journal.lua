@@ -85,7 +85,7 @@ local function look()
   return {state[1] or '', tonumber(state[2] or 0)}
 end
 
--- append(token, seq, position, ids as JSON, how many seconds to keep them by Redis's own clock, then channel, message,
+-- append(token, seq, position, ids as JSON, how many seconds of posts coming to keep them, then channel, message,
 -- channel, message...): journal one batch and publish it.
 -- Answers {'appended', the lowest batch applied by all boards}, or a refusal.
 local function append()
@@ -107,9 +107,13 @@ local function append()
   redis.call('XADD', journal, seq .. '-0', unpack(entry))
   redis.call('HSET', stream, 'seq', seq, 'position', ARGV[5])
   if ARGV[6] ~= '[]' then
+    -- Their age is counted only while posts come: after an hour's pause upstream sends again what came just before it.
     local now = tonumber(redis.call('TIME')[1])
-    for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, now, id) end
-    redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. now - tonumber(ARGV[7]))
+    local clock = redis.call('HMGET', stream, 'ids_at', 'ids_clock')
+    local age = (tonumber(clock[2]) or now) + math.max(math.min(now - (tonumber(clock[1]) or now), 1), 0)
+    redis.call('HSET', stream, 'ids_at', now, 'ids_clock', age)
+    for _, id in ipairs(cjson.decode(ARGV[6])) do redis.call('ZADD', ids, age, id) end
+    redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. age - tonumber(ARGV[7]))
   end
   redis.call('XTRIM', journal, 'MINID', (lowest + 1) .. '-0')
   return {'appended', lowest}

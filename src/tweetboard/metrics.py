@@ -16,8 +16,8 @@ from tweetboard import __version__
 from tweetboard.formats.decoding import Skipped
 from tweetboard.outbox import Published
 from tweetboard.store import Store
-from tweetboard.stream import StreamState
 from tweetboard.subscriber import Heard
+from tweetboard.supervision import StreamState
 
 
 class Watched(Collector):

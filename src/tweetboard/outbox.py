@@ -33,6 +33,10 @@ MAX_REMEMBERED_BYTES: Final = 64 << 20
 """Beyond this the oldest remembered batches go, and a rollback that far starts a session anew."""
 
 
+LONGEST_TICK_S: Final = 1.0
+"""Ids grow older by no more than this from block to block."""
+
+
 class Batch(msgspec.Struct, gc=False):
     """What goes out as one: a body per channel, and how far upstream it reaches.
 
@@ -291,30 +295,36 @@ class Outbox:
 class RecentIds:
     """The ids of the last posts, so that an upstream's refill counts none of them twice; bounded by age.
 
-    An id is forgotten `keep_s` seconds after it was last added; 0 keeps none.
+    An id is forgotten `keep_s` seconds after it was last added; 0 keeps none. A pause of the stream makes no id older:
+    what comes again after it came just before it.
     """
 
     def __init__(self, keep_s: int) -> None:
         self.keep_s = keep_s
         self._seen: dict[str, float] = {}
+        self._age_s = 0.0
+        self._at_s = 0.0
 
     def load(self, ids: Iterable[str], now_s: float) -> None:
         """Start over with ids that an earlier session has stored."""
-        self._seen = dict.fromkeys(ids, now_s)
+        self._at_s = now_s
+        self._seen = dict.fromkeys(ids, self._age_s)
 
     def new(self, posts: list[Post], now_s: float) -> list[Post]:
         """Leave out the posts that were there already."""
         if not self.keep_s:
             return posts
+        self._age_s += min(now_s - self._at_s, LONGEST_TICK_S)
+        self._at_s = now_s
         fresh = []
         for post in posts:
             if post.id in self._seen:
                 continue
             if post.id:
-                self._seen[post.id] = now_s
+                self._seen[post.id] = self._age_s
             fresh.append(post)
         for post_id in list(self._seen):
-            if self._seen[post_id] > now_s - self.keep_s:
+            if self._seen[post_id] > self._age_s - self.keep_s:
                 break  # insertion order is order of age
             del self._seen[post_id]
         return fresh

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from tweetboard.decompression import decompressor_for
 from tweetboard.errors import ConfigurationError, StreamLost, StreamRefused
 from tweetboard.framing import Block, framer_for
-from tweetboard.stream import StreamState
+from tweetboard.supervision import StreamState
 
 READ_BYTES: Final = 256 * 1024
 

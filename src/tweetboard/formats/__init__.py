@@ -8,13 +8,15 @@ from typing import Any, Final
 import msgspec
 
 from tweetboard.errors import StreamRefused
-from tweetboard.formats import flat, x_v1, x_v2
+from tweetboard.formats import bluesky, flat, mastodon, wikimedia, x_v1, x_v2
 from tweetboard.formats.decoding import Decoder, Format, Skipped, mended, records_of
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
-FORMATS: Final[dict[str, Format[Any]]] = {source.name: source for source in (flat.FORMAT, x_v2.FORMAT, x_v1.FORMAT)}
-"""By the name used in `stream.format`, in the order in which `auto` tries them."""
+_MODULES: Final = (flat, x_v2, wikimedia, mastodon, bluesky, x_v1)
+
+FORMATS: Final[dict[str, Format[Any]]] = {module.FORMAT.name: module.FORMAT for module in _MODULES}
+"""By the name used in `stream.format`, in the order in which `auto` tries them: Wikimedia's have a key of v1.1's."""
 
 UNDECIDED_RECORDS: Final = 100
 """So many records without a known shape, and `auto` gives up: more are no stream of posts."""

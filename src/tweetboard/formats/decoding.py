@@ -6,13 +6,14 @@ source's own fields (a module each), or bytes that are not yet records (framing.
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from tweetboard.formats.hashtags import are_clean, are_tags, clean, tags_of
-from tweetboard.framing import Block
+from tweetboard.framing import Block, Event
 from tweetboard.posts import Post, Skip
 
 R = TypeVar("R")
@@ -22,6 +23,8 @@ EXAMPLE_BYTES: Final = 80
 
 _BROKEN: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
 
+_NOT_A_POST: Final = Skip("not_a_post")
+
 _CR, _OPEN, _CLOSE = b"\r{}"
 
 # Both halves of a character, half of one (whose digits are the group), any other escape.
@@ -30,28 +33,33 @@ _ESCAPE: Final = re.compile(
 )
 
 
+def _no_position(_: bytes) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Format(Generic[R]):
     """How one source writes posts.
 
-    `record` names only the fields that are used. `post` turns one into a post, its names as the source spells them, ""
-    for one that is no text. A record with one of the keys `signature` is recognised as this format's. `stall_timeout_s`
-    is how long a live connection may say nothing at all, 0 where silence is normal.
+    `record` names only the fields that are used. What `new_post` makes, for each decoder anew, turns one into a post,
+    its names as the source spells them, "" for one that is no text. A record with one of the keys `signature` is
+    recognised as this format's. `stall_timeout_s` is how long a live connection may say nothing at all, 0 where silence
+    is normal. Of Server-Sent Events only those of `event_type` are records, where that is set; `other_events` says what
+    the others are. `position` reads a record's own where the transport knows none. A connection that goes on from a
+    position asks for `resume_id` of it; what comes again then is known by the posts' ids, which are to be kept for
+    `keep_ids_s`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        record: type[R],
-        post: Callable[[R], Post | Skip],
-        signature: frozenset[str],
-        *,
-        stall_timeout_s: float,
-    ) -> None:
-        self.name = name
-        self.record = record
-        self.post = post
-        self.signature = signature
-        self.stall_timeout_s = stall_timeout_s
+    name: str
+    record: type[R]
+    new_post: Callable[[], Callable[[R], Post | Skip]]
+    signature: frozenset[str]
+    stall_timeout_s: float = 0.0
+    event_type: str = ""
+    other_events: Mapping[str, Skip] = field(default_factory=dict)
+    position: Callable[[bytes], str] = _no_position
+    resume_id: Callable[[str], str] = str
+    keep_ids_s: int = 0
 
 
 class Skipped(Counter[str]):
@@ -90,13 +98,14 @@ class Decoder(Generic[R]):
     def __init__(self, source: Format[R], skipped: Skipped) -> None:
         self.format = source
         self.skipped = skipped
+        self._post = source.new_post()
         # Without the hook a number out of range, such as 1e999, would cost the whole record.
         self._json = msgspec.json.Decoder(source.record, float_hook=float)
 
     def decode(self, block: Block) -> list[Post]:
         """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
         posts: list[Post] = []
-        post_of = self.format.post
+        post_of = self._post
         for record in self._records(block):
             post = post_of(record)
             if isinstance(post, Post):
@@ -115,8 +124,16 @@ class Decoder(Generic[R]):
             else:
                 if len(records) == objects:
                     return records
+        if block.events and self.format.event_type:
+            block = Block(events=[event for event in block.events if self._is_record(event)])
         found = [self._record(data) for data in records_of(block) if data]
         return [record for record in found if record is not None]
+
+    def _is_record(self, event: Event) -> bool:
+        if event.type in (self.format.event_type, "message"):  # the standard's word for an event of no type
+            return True
+        self.skipped.count(self.format.other_events.get(event.type, _NOT_A_POST))
+        return False
 
     def _record(self, data: bytes) -> R | None:
         """Decode one record; None where it is blank, such as a keep-alive, or broken, which is counted."""

@@ -26,4 +26,9 @@ def post(record: Record) -> Post | Skip:
     return Post("", 0, record.username, tuple([tag if isinstance(tag, str) else "" for tag in spellings]))
 
 
-FORMAT: Final = Format("flat", Record, post, frozenset({"username", "hashtags"}), stall_timeout_s=0)
+FORMAT: Final = Format(
+    name="flat",
+    record=Record,
+    new_post=lambda: post,
+    signature=frozenset({"username", "hashtags"}),
+)

@@ -96,4 +96,10 @@ def _undelivered(limit: msgspec.Raw) -> int:
         return 0
 
 
-FORMAT: Final = Format("x-v1", Record, post, frozenset({"user", "id_str", *CONTROL_LINES}), stall_timeout_s=90)
+FORMAT: Final = Format(
+    name="x-v1",
+    record=Record,
+    new_post=lambda: post,
+    signature=frozenset({"user", "id_str", *CONTROL_LINES}),
+    stall_timeout_s=90,
+)

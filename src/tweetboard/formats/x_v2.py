@@ -6,7 +6,11 @@ import msgspec
 
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
+from tweetboard.formats.text import hashtags_in
 from tweetboard.posts import Post, Skip
+
+_NO_TEXT: Final = msgspec.Raw(b'""')
+_TEXT: Final = msgspec.json.Decoder(str)
 
 _PROBLEMS: Final = {
     "operational-disconnect": Skip("operational_disconnect"),
@@ -46,6 +50,7 @@ class Tweet(msgspec.Struct, gc=False):
     author_id: str = ""
     created_at: str = ""
     entities: Entities | None = None
+    text: msgspec.Raw = _NO_TEXT
     note_tweet: Note | None = None
     referenced_tweets: list[Reference] | None = None
     edit_history_tweet_ids: list[str] | None = None
@@ -101,9 +106,25 @@ def post(record: Record) -> Post | Skip:
         if tweet.referenced_tweets is not None:
             source = _original(tweet.referenced_tweets, includes) or tweet
     entities = source.entities if source.note_tweet is None else source.note_tweet.entities
-    hashtags = () if entities is None or not entities.hashtags else tuple([entry.tag for entry in entities.hashtags])
+    if entities is not None:
+        hashtags = tuple([entry.tag for entry in entities.hashtags]) if entities.hashtags else ()
+    else:
+        hashtags = _in_text(source)
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
     return Post(tweet.id, time, author or f"id:{author_id}", hashtags)
+
+
+def _in_text(tweet: Tweet) -> tuple[str, ...]:
+    """Find the hashtags of a post without entities: X leaves them out where there are none, or nobody asked for them.
+
+    A retweet's text is cut off somewhere, and with it perhaps its last hashtag.
+    """
+    if tweet.referenced_tweets and any(reference.type == "retweeted" for reference in tweet.referenced_tweets):
+        return ()
+    try:
+        return tuple([found.tag for found in hashtags_in(_TEXT.decode(tweet.text))])
+    except (msgspec.MsgspecError, UnicodeError):
+        return ()
 
 
 def _original(references: list[Reference], includes: Includes) -> Tweet | None:
@@ -123,4 +144,10 @@ def _problem(record: Record) -> Skip:
     return Skip("upstream_error") if any(types) else Skip("not_a_post")
 
 
-FORMAT: Final = Format("x-v2", Record, post, frozenset({"data"}), stall_timeout_s=30)
+FORMAT: Final = Format(
+    name="x-v2",
+    record=Record,
+    new_post=lambda: post,
+    signature=frozenset({"data"}),
+    stall_timeout_s=30,
+)

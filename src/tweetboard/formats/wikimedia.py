@@ -1,0 +1,72 @@
+"""Wikimedia's EventStreams: `recentchange`, one edit of a page an event (DESIGN section 6)."""
+
+from typing import Final
+
+import msgspec
+
+from tweetboard.formats.decoding import Format
+from tweetboard.formats.text import hashtags_in
+from tweetboard.posts import Post, Skip
+
+
+class Meta(msgspec.Struct, gc=False):
+    """What an event says of itself."""
+
+    id: str = ""
+    domain: str = ""
+
+
+class Record(msgspec.Struct, gc=False):
+    """One change; `user` is absent where a name was hidden, `comment` is what the editor wrote about it.
+
+    A hidden name's hashtags still count.
+    """
+
+    meta: Meta | None = None
+    user: str | None = None
+    comment: str | None = None
+    timestamp: int | float | None = None
+
+
+def post(record: Record) -> Post | Skip:
+    """Turn a change into a post; canaries, which only show that the stream is alive, are none."""
+    meta = record.meta
+    if meta is None:
+        return Skip("not_a_post")
+    if meta.domain == "canary":
+        return Skip("canary")
+    comment = record.comment
+    hashtags = tuple([found.tag for found in hashtags_in(comment)]) if comment else ()
+    if not record.user and not hashtags:
+        return Skip("no_author")
+    time = record.timestamp or 0
+    return Post(meta.id, int(time) if 0 < time < _FAR_FUTURE_S else 0, record.user or "", hashtags)
+
+
+def resume_id(position: str) -> str:
+    """Make a Last-Event-ID of the last event's id: what came in the same millisecond is asked for again.
+
+    An event's id already names the millisecond after it, so a connection that goes on from there would leave out what
+    else that millisecond brought; repeats are known by `meta.id`. What is no such id is sent back as it stands.
+    """
+    try:
+        places = _PLACES.decode(position)
+    except msgspec.DecodeError:
+        return position
+    for place in places:
+        if isinstance(timestamp := place.get("timestamp"), int):
+            place["timestamp"] = timestamp - 1
+    return msgspec.json.encode(places).decode()
+
+
+_FAR_FUTURE_S: Final = 1 << 40
+_PLACES: Final = msgspec.json.Decoder(list[dict[str, str | int]])
+
+FORMAT: Final = Format(
+    name="wikimedia",
+    record=Record,
+    new_post=lambda: post,
+    signature=frozenset({"$schema", "wiki"}),
+    resume_id=resume_id,
+    keep_ids_s=60,
+)

@@ -1,0 +1,76 @@
+"""Streams that exist, by name: where they are, how they are asked, what they write (DESIGN section 6). Pure.
+
+What lives here: addresses and the formats that belong to them. What must not: anything of a connection.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+_X_FIELDS: Final = (
+    "tweet.fields=author_id,created_at,edit_history_tweet_ids,entities,note_tweet,referenced_tweets"
+    "&expansions=author_id,referenced_tweets.id&user.fields=username"
+)
+_LABEL: Final = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?", re.IGNORECASE)
+
+
+class Place(NamedTuple):
+    """Where a stream is, and the format it writes; "auto" where only its records can tell."""
+
+    url: str
+    format: str
+
+
+def _mastodon(host: str) -> Place | None:
+    return Place(f"https://{host}/api/v1/streaming/public", "mastodon") if _HOST.fullmatch(host) else None
+
+
+def _x(which: str) -> Place | None:
+    path = {"filtered": "search", "sample": "sample"}.get(which)
+    return None if path is None else Place(f"https://api.x.com/2/tweets/{path}/stream?{_X_FIELDS}", "x-v2")
+
+
+def _one(place: Place) -> Callable[[str], Place | None]:
+    return lambda rest: None if rest else place
+
+
+_PRESETS: Final[dict[str, Callable[[str], Place | None]]] = {
+    "wikimedia": _one(Place("https://stream.wikimedia.org/v2/stream/recentchange", "wikimedia")),
+    "bluesky": _one(
+        Place("wss://jetstream2.us-east.bsky.network/subscribe?wantedCollections=app.bsky.feed.post", "bluesky")
+    ),
+    "mastodon": _mastodon,
+    "x": _x,
+}
+
+FORMS: Final = ("wikimedia", "bluesky", "mastodon:HOST", "x:filtered", "x:sample")
+"""What may stand in the place of an address."""
+
+_KNOWN: Final = (
+    (re.compile(r"(^|\.)stream\.wikimedia\.org$"), re.compile(r"/v2/stream/"), "wikimedia"),
+    (re.compile(r"(^|\.)bsky\.network$"), re.compile(r"/subscribe"), "bluesky"),
+    (re.compile(r"^api\.(x|twitter)\.com$"), re.compile(r"/2/"), "x-v2"),
+    (re.compile(r""), re.compile(r"/api/v1/streaming(/|$)"), "mastodon"),
+)
+
+
+def preset(text: str) -> Place | None:
+    """Look up a preset, such as `wikimedia` or `mastodon:mastodon.social`; None for what is none."""
+    name, _, rest = text.partition(":")
+    return None if name not in _PRESETS else _PRESETS[name](rest)
+
+
+def place_of(url: str, wanted: str = "auto") -> Place:
+    """Say where `stream.url` leads and what is written there; `wanted`, where it is not "auto", goes before all that.
+
+    A known service is known by its address too: its first record would come too late to say how to go on from where an
+    earlier connection ended.
+    """
+    place = preset(url)
+    if place is None:
+        parts = urlsplit(url)
+        known = (found for host, path, found in _KNOWN if host.search(parts.hostname or "") and path.match(parts.path))
+        place = Place(url, next(known, "auto"))
+    return place if wanted == "auto" else Place(place.url, wanted)

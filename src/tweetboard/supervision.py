@@ -1,0 +1,135 @@
+"""A stream over one connection after another: come back when it ends, keep the place, measure what passed unheard.
+
+What lives here: what all transports share. What must not: any transport (stream.py, websocket.py), bytes' meaning
+(framing.py, formats/), delays' lengths (backoff.py).
+"""
+
+import asyncio
+import logging
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tweetboard.backoff import Backoff
+from tweetboard.errors import StreamLost, StreamRefused
+from tweetboard.framing import Block
+
+SHORTEST_LIFE_S: Final = 0.25
+"""From the second on, connections are made no faster: an upstream may send a little and end, again and again."""
+
+log = logging.getLogger(__name__)
+
+
+class StreamState(msgspec.Struct):
+    """What the connection is doing and has done; times are Unix seconds, 0 for never.
+
+    `gap_s` is how long, at most, an upstream that cannot go back was not heard: what passed then is on no board. It
+    begins with the last byte heard, for a dead connection may be noticed late.
+    """
+
+    live: bool = False
+    trouble: str = "not connected yet"
+    connects: int = 0
+    lost: dict[str, int] = {}
+    received_bytes: int = 0
+    last_received: float = 0.0
+    repeats: int = 0
+    gap_s: float = 0.0
+    oversized: int = 0
+
+
+class Supervised(ABC):
+    """The stream at `url`, over as many connections as it takes.
+
+    `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
+    again before each read, for `auto` knows its format only after the first. `refill_s` is how much of what passed
+    unheard the upstream sends again by itself. To be set: `on_connected`, called before each connection's first block,
+    and `resume_id`, which makes of a position what upstream is asked to go on from.
+    """
+
+    def __init__(self, url: str, *, stall_timeout_s: Callable[[], float], refill_s: float) -> None:
+        self._url = url
+        self._stall_timeout_s = stall_timeout_s
+        self._refill_s = refill_s
+        self._backoff = Backoff(random.random)
+        self._was_short = False
+        self._clock = time.monotonic
+        self._heard_at_s: float | None = None
+        self.state = StreamState()
+        self.on_connected: Callable[[], None] = lambda: None
+        self.resume_id: Callable[[str], str] = str
+
+    @property
+    def heard_until(self) -> float:
+        """When something was heard last, or a connection made, in Unix seconds; 0 for never."""
+        return 0.0 if self._heard_at_s is None else time.time() - (self._clock() - self._heard_at_s)
+
+    async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield blocks from after `position` on, each with the position after it, over as many connections as it takes.
+
+        `heard_until` is when anybody, perhaps another instance, has listened last. Raises `StreamRefused` where
+        connecting again cannot help.
+        """
+        if heard_until:
+            heard_at_s = self._clock() - max(time.time() - heard_until, 0.0)
+            self._heard_at_s = heard_at_s if self._heard_at_s is None else max(self._heard_at_s, heard_at_s)
+        clock = asyncio.get_running_loop().time
+        while True:
+            began_s = clock()
+            try:
+                async with aclosing(self._connection(position)) as connection:
+                    async for block, reached in connection:
+                        position = reached
+                        yield block, reached
+                lost = StreamLost("the stream ended")
+            except StreamRefused:
+                self.state.trouble = "refused"
+                raise
+            except StreamLost as error:
+                lost = error
+            finally:
+                self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
+            await asyncio.sleep(self._lost(lost, clock() - began_s))
+
+    @abstractmethod
+    async def probe(self) -> str:
+        """Connect once and describe the answer; raises `StreamError` where there is none."""
+
+    @abstractmethod
+    def _connection(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
+        """Yield one connection's blocks from after `position` on, each with the position after it."""
+
+    def _lost(self, lost: StreamLost, lived_s: float) -> float:
+        """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""
+        delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
+        if self._was_short:
+            delay_s = max(delay_s, SHORTEST_LIFE_S - lived_s)
+        self._was_short = lived_s < SHORTEST_LIFE_S
+        self.state.trouble = str(lost)
+        self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
+        log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
+        return delay_s
+
+    def _connected(self, position: str) -> None:
+        self.state.connects += 1
+        missed_s = 0.0 if self._heard_at_s is None else self._clock() - self._heard_at_s - self._refill_s
+        if not position and missed_s > 0:
+            self.state.gap_s += missed_s
+            log.warning("up to %.1f s of the stream went by unheard, and it cannot go back", missed_s)
+        self._heard_at_s = self._clock()
+        self.state.live, self.state.trouble = True, ""
+        self.on_connected()
+        address = urlsplit(self._url)
+        log.info("stream connected: %s://%s%s", address.scheme, address.netloc.rpartition("@")[2], address.path)
+
+    def _heard(self, size_bytes: int) -> None:
+        """Note a sign of life of so many bytes."""
+        self.state.received_bytes += size_bytes
+        self.state.last_received = time.time()
+        self._heard_at_s = self._clock()
