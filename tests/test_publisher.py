@@ -411,7 +411,7 @@ async def test_a_stop_in_the_moment_in_which_a_session_ends_is_a_stop(
     monkeypatch.setattr(Publisher, "_keep_lease", keep_lease)
     for ticks in range(6):
         ended.clear()
-        pipe = a_pipe(fake_store)
+        pipe = a_pipe(fake_store, f"ended-{ticks}")  # the lease of the one before has not ended yet
         source = ListSource([], stays=True)
         task = asyncio.create_task(pipe.publisher.run(source, pipe.decoder, asyncio.Event()))
         await wait_until(lambda pipe=pipe: pipe.journal.session is not None)  # type: ignore[misc]

@@ -222,12 +222,12 @@ def test_hashtags_that_would_change_are_seen_among_others(tags: tuple[str, ...])
 
 
 @thoroughly
-@given(st.lists(ANY))
+@given(st.lists(ANY, max_size=8))
 def test_what_is_clean_at_one_glance_is_clean_one_by_one(names: list[str]) -> None:
     assert not are_clean(names) or [clean(name) for name in names] == names
 
 
 @thoroughly
-@given(st.lists(st.lists(ANY).map(tuple)))
+@given(st.lists(st.lists(ANY, max_size=4).map(tuple), max_size=5))
 def test_hashtags_in_order_at_one_glance_are_in_order_one_by_one(posts: list[tuple[str, ...]]) -> None:
     assert not are_tags(posts) or [tags_of(tags) for tags in posts] == [(tags, 0) for tags in posts]
