@@ -18,6 +18,7 @@ from tweetboard.posts import Skip
 from tweetboard.store import Store
 from tweetboard.subscriber import Heard
 from tweetboard.supervision import StreamState
+from tweetboard.volume import Volume
 
 
 class Parts:
@@ -29,6 +30,7 @@ class Parts:
         self.published = Published()
         self.heard = {"usernames": Heard(), "hashtags": Heard()}
         self.skipped = Skipped()
+        self.volume = Volume()
         self.requests = Counter[tuple[str, str]]()
         self.watched = Watched(
             store=store,
@@ -36,6 +38,7 @@ class Parts:
             published=self.published,
             heard=self.heard,
             skipped=self.skipped,
+            volume=self.volume,
             requests=self.requests,
         )
 
@@ -60,6 +63,7 @@ def busy(parts: Parts) -> Parts:
     """Give every part something to tell."""
     parts.stream.lost = {"network": 3, "http": 1}
     parts.skipped.note("broken_json", b'{"username": "alice_of_the_posts"')
+    parts.volume.quiet = True
     parts.skipped.count(Skip("limit", undelivered=12))
     parts.requests["/usernames", "200"] = 5
     parts.requests["unknown", "404"] = 6
@@ -114,6 +118,7 @@ def test_what_is_counted_by_a_word_is_told_by_that_word(busy: Parts) -> None:
     assert busy.value("skipped_total", reason="broken_json") == 1
     assert busy.value("skipped_total", reason="oversized") == 4
     assert busy.value("stream_undelivered_posts_total") == 12
+    assert busy.value("stream_quiet") == 1
     assert busy.value("http_requests_total", route="/usernames", status="200") == 5
     assert busy.value("http_requests_total", route="unknown", status="404") == 6
 

@@ -19,6 +19,7 @@ from tweetboard.presets import FORMS
 from tweetboard.store import Store
 from tweetboard.subscriber import Heard
 from tweetboard.supervision import StreamState
+from tweetboard.volume import Volume
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +74,7 @@ def watched(store: Store) -> Watched:
         published=Published(),
         heard={"b": Heard()},
         skipped=Skipped(),
+        volume=Volume(),
         requests=Counter(),
     )
 

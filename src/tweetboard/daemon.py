@@ -7,7 +7,6 @@ with a deadline. What must not: anything a part can know by itself, signals, pri
 import asyncio
 import errno
 import logging
-import math
 import socket
 import time
 from collections import Counter
@@ -15,13 +14,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 from tweetboard.api import MAX_READS, Api, Part, listening
 from tweetboard.config import DEMO, EMBEDDED, Settings, data_dir, stream_name
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
-from tweetboard.formats import FORMATS, AutoDecoder, bluesky, decoder_for
+from tweetboard.formats import AutoDecoder, decoder_for
 from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.hashtags import fold
 from tweetboard.journal import Journal
@@ -32,12 +30,12 @@ from tweetboard.publisher import Publisher
 from tweetboard.replay import FileSource
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.simulate import demo_server
+from tweetboard.sources import keep_ids_s, open_stream
 from tweetboard.store import Store, open_store
-from tweetboard.stream import HttpStream, open_client, open_session
 from tweetboard.subscriber import Subscriber
 from tweetboard.supervision import StreamState, Supervised
+from tweetboard.volume import Volume
 from tweetboard.waiting import first_of
-from tweetboard.websocket import WebSocketStream
 from tweetboard.windows import finest_bucket_s, parse_window
 
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
@@ -90,6 +88,7 @@ class Pipe:
         self.skipped = Skipped()
         self.decoder = decoder_for(source_format or settings.stream.format, self.skipped)
         self.stream: StreamState | None = None
+        self.volume = Volume()
         self.cautions: list[str] = []
 
     @asynccontextmanager
@@ -139,6 +138,22 @@ class Pipe:
             self.cautions = found
             await asyncio.sleep(LOOK_AGAIN_S)
 
+    async def watch_volume(self, stream: StreamState) -> None:
+        """Log when a live stream brings no posts any more, and when it does again."""
+        while True:
+            await asyncio.sleep(FIRST_REPORT_S)
+            volume, published = self.volume, self.publisher.published
+            live = stream.live and not published.standby
+            if volume.look(published.posts, time.monotonic(), live=live):
+                if volume.quiet:
+                    log.warning(
+                        "no post for %.0f s, though the stream is alive and usually brings %.3g a second: "
+                        "its rules, its quota?",
+                        *(volume.silent_s, volume.posts_per_s),
+                    )
+                else:
+                    log.info("posts come again")
+
     async def _all_subscribed(self) -> None:
         for subscriber in self.subscribers.values():
             await subscriber.subscribed.wait()
@@ -182,11 +197,11 @@ async def serve(
         if settings.stream.url == DEMO:
             place = Place(await stack.enter_async_context(demo_server()), place.format)
         pipe = Pipe(
-            store, settings, stream=stream_name(settings), source_format=place.format, keep_ids_s=_keep_ids_s(place)
+            store, settings, stream=stream_name(settings), source_format=place.format, keep_ids_s=keep_ids_s(place)
         )
         stall_timeout_s = settings.stream.stall_timeout_s
-        stream = await _open_stream(
-            stack, settings, place, stall_timeout_s=lambda: stall_timeout_s or _format_stall_timeout_s(pipe)
+        stream = await stack.enter_async_context(
+            open_stream(settings.stream, place, lambda: stall_timeout_s or _format_stall_timeout_s(pipe))
         )
         stream.on_connected = pipe.skipped.connected
         pipe.stream = stream.state
@@ -203,9 +218,11 @@ async def serve(
             raise ConfigurationError(f"{key}: cannot listen on {where}: {error.strerror}") from error
         publishing = group.create_task(pipe.publisher.run(stream, pipe.decoder, stopping), name="publisher")
         looking = group.create_task(pipe.look_at_redis(), name="look at redis")
+        watching = group.create_task(pipe.watch_volume(stream.state), name="volume")
         on_ready(address)
         await pipe.drained(publishing, stopping)
         looking.cancel()
+        watching.cancel()
         log.info("stopped: %d posts read", pipe.publisher.published.posts)
 
 
@@ -251,38 +268,7 @@ async def checking(settings: Settings, environ: Mapping[str, str]) -> AsyncItera
         place = place_of(settings.stream.url, settings.stream.format)
         if demo:
             place = Place(await stack.enter_async_context(demo_server()), place.format)
-        yield store, await _open_stream(stack, settings, place)
-
-
-async def _open_stream(
-    stack: AsyncExitStack, settings: Settings, place: Place, *, stall_timeout_s: Callable[[], float] = lambda: 0
-) -> Supervised:
-    """Make the client of the stream, by its address; nothing is connected yet."""
-    source, known = settings.stream, FORMATS.get(place.format)
-    stream: Supervised
-    if place.url.startswith(("ws://", "wss://")):
-        stream = WebSocketStream(
-            await stack.enter_async_context(open_session()),
-            place.url,
-            token=source.token.value,
-            headers=source.headers,
-            stall_timeout_s=stall_timeout_s,
-            max_line_bytes=source.max_line_bytes,
-            position_of=(known or bluesky.FORMAT).position,
-        )
-    else:
-        stream = HttpStream(
-            await stack.enter_async_context(open_client()),
-            place.url,
-            token=source.token.value,
-            headers=source.headers,
-            stall_timeout_s=stall_timeout_s,
-            max_line_bytes=source.max_line_bytes,
-            refill_s=math.inf if source.url == DEMO else _refill_s(place.url),  # nobody misses an invented town
-        )
-    if known is not None:
-        stream.resume_id = known.resume_id
-    return stream
+        yield store, await stack.enter_async_context(open_stream(settings.stream, place))
 
 
 async def _open(
@@ -332,6 +318,7 @@ def _api(pipe: Pipe, stream: StreamState, settings: Settings, servers: Sequence[
         published=pipe.publisher.published,
         heard={name: one.heard for name, one in pipe.subscribers.items()},
         skipped=pipe.skipped,
+        volume=pipe.volume,
         requests=requests,
         embedded_restarts=lambda: sum(server.restarts for server in servers),
     )
@@ -352,6 +339,8 @@ def _readiness(pipe: Pipe, stream: StreamState) -> dict[str, Part]:
     else:
         silent_s = time.time() - stream.last_received
         detail = stream.trouble or (f"last heard {silent_s:.1f} s ago" if stream.last_received else "connected")
+        if pipe.volume.quiet:
+            detail += f"; no post for {pipe.volume.silent_s:.0f} s, which is unusual"
         if stream.gap_s:
             detail += f"; {stream.gap_s:.1f} s at most went by unheard since the start"
         if pipe.skipped.undelivered:
@@ -370,16 +359,3 @@ def _format_stall_timeout_s(pipe: Pipe) -> float:
     if isinstance(decoder, AutoDecoder):
         return 0.0 if decoder.format is None else decoder.format.stall_timeout_s
     return decoder.format.stall_timeout_s
-
-
-def _refill_s(url: str) -> int:
-    """How much X sends again on a new connection: only where it was asked to refill some minutes."""
-    minutes = parse_qs(urlsplit(url).query).get("backfill_minutes", [""])[-1]
-    return int(minutes) * 60 if minutes.isascii() and minutes.isdigit() else 0
-
-
-def _keep_ids_s(place: Place) -> int:
-    """How long ids matter: as long as posts may come again, and a minute."""
-    refill_s = _refill_s(place.url)
-    known = FORMATS.get(place.format)
-    return max(refill_s + 60 if refill_s else 0, 0 if known is None else known.keep_ids_s)

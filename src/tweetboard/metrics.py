@@ -7,6 +7,7 @@ are read here at each scrape, so that a post costs nothing more for being watche
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,29 +19,21 @@ from tweetboard.outbox import Published
 from tweetboard.store import Store
 from tweetboard.subscriber import Heard
 from tweetboard.supervision import StreamState
+from tweetboard.volume import Volume
 
 
+@dataclass(kw_only=True, eq=False)
 class Watched(Collector):
     """Everything that is watched: the parts' own states, read when asked."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        stream: StreamState,
-        published: Published,
-        heard: Mapping[str, Heard],
-        skipped: Skipped,
-        requests: Counter[tuple[str, str]],
-        embedded_restarts: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self._store = store
-        self._stream = stream
-        self._published = published
-        self._heard = heard
-        self._skipped = skipped
-        self._requests = requests
-        self._embedded_restarts = embedded_restarts
+    store: Store
+    stream: StreamState
+    published: Published
+    heard: Mapping[str, Heard]
+    skipped: Skipped
+    volume: Volume
+    requests: Counter[tuple[str, str]]
+    embedded_restarts: Callable[[], int] = lambda: 0
 
     def render(self) -> bytes:
         """Write all metrics down in Prometheus's text format."""
@@ -57,16 +50,16 @@ class Watched(Collector):
         yield from self._of_stream()
         yield from self._of_publisher()
         yield from self._of_subscribers()
-        yield _gauge("redis_up", "Whether the last command found Redis.", self._store.available)
-        yield _counter("redis_round_trips", "Commands answered by Redis.", self._store.round_trips)
+        yield _gauge("redis_up", "Whether the last command found Redis.", self.store.available)
+        yield _counter("redis_round_trips", "Commands answered by Redis.", self.store.round_trips)
         yield _counter(
-            "embedded_restarts", "Times the embedded server had to be started again.", self._embedded_restarts()
+            "embedded_restarts", "Times the embedded server had to be started again.", self.embedded_restarts()
         )
-        requests = self._requests.items()
+        requests = self.requests.items()
         yield _counters("http_requests", "Requests answered.", ("route", "status"), requests)
 
     def _of_stream(self) -> Iterator[Metric]:
-        state = self._stream
+        state = self.stream
         yield _gauge("stream_up", "Whether the stream is connected.", state.live)
         yield _counter("stream_connects", "Connections made to the stream.", state.connects)
         lost = (((cause,), count) for cause, count in state.lost.items())
@@ -74,15 +67,16 @@ class Watched(Collector):
         yield _counter("stream_received_bytes", "Bytes read from the stream.", state.received_bytes)
         yield _gauge("stream_last_received_timestamp_seconds", "When it last said anything.", state.last_received)
         yield _counter("stream_gap_seconds", "Time nobody listened to a stream that cannot go back.", state.gap_s)
+        yield _gauge("stream_quiet", "Whether a live stream brings no posts for unusually long.", self.volume.quiet)
         text = "Posts that the stream said it left out, being more than it delivers."
-        yield _counter("stream_undelivered_posts", text, self._skipped.undelivered)
+        yield _counter("stream_undelivered_posts", text, self.skipped.undelivered)
         yield _counter("stream_repeats", "Records that a resumed stream sent again.", state.repeats)
-        skipped = [((reason,), count) for reason, count in self._skipped.items()]
+        skipped = [((reason,), count) for reason, count in self.skipped.items()]
         skipped.append((("oversized",), state.oversized))
         yield _counters("skipped", "Records and names that came to nothing.", ("reason",), skipped)
 
     def _of_publisher(self) -> Iterator[Metric]:
-        done = self._published
+        done = self.published
         yield _counter("posts", "Posts read.", done.posts)
         yield _counter("names", "Names read, for all channels.", done.names)
         yield _counter("batches", "Batches put together.", done.batches)
@@ -96,11 +90,11 @@ class Watched(Collector):
 
     def _of_subscribers(self) -> Iterator[Metric]:
         def each(name: str, text: str, attribute: str) -> Metric:
-            values = (((board,), int(getattr(heard, attribute))) for board, heard in self._heard.items())
+            values = (((board,), int(getattr(heard, attribute))) for board, heard in self.heard.items())
             return _counters(name, text, ("board",), values)
 
         up = GaugeMetricFamily("tweetboard_channel_up", "Whether the channel is subscribed.", labels=["board"])
-        for board, heard in self._heard.items():
+        for board, heard in self.heard.items():
             up.add_metric([board], heard.subscribed)
         yield up
         yield each("messages", "Messages heard.", "messages")
