@@ -167,8 +167,8 @@ class Publisher:
                 "for whoever came next is counted all the same",
                 left.lost_names,
             )
-        if stopping.is_set():  # what can be read again is for whoever has had the stream; where that is us, for nobody
-            self._given_up_names += left.lost_names if after is None else left.dropped_names
+        if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody
+            self._given_up_names += left.lost_names if begun is None else left.dropped_names
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
             bucket_s=self._bucket_s,
