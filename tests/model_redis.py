@@ -330,14 +330,19 @@ def _from_lua(value: Lua) -> Reply:
 
 
 def _cjson_decode(text: bytes) -> Lua:
-    """Decode lists and objects without further ones in them."""
-    match msgspec.json.decode(text):
+    return _decoded(msgspec.json.decode(text))
+
+
+def _decoded(value: Reply) -> Lua:
+    match value:
         case dict() as pairs:
-            return _LUA.table_from({key.encode(): value for key, value in pairs.items()})
+            return _LUA.table_from({key.encode(): _decoded(one) for key, one in pairs.items()})
         case list() as items:
-            return _LUA.table_from([item.encode() if isinstance(item, str) else item for item in items])
+            return _LUA.table_from([_decoded(one) for one in items])
+        case str():
+            return value.encode()
         case _:
-            raise NotImplementedError("the model's cjson decodes lists and objects only")
+            return value
 
 
 def _cjson_encode(table: Lua) -> bytes:

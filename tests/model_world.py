@@ -16,11 +16,12 @@ from model_loop import PROCESS, Process, VirtualLoop
 from model_network import OUTSIDE, Command, Network
 from model_plan import BOARDS, Reading, Upstream, plan
 from model_redis import Reply, State, without
-from tweetboard.config import Settings
-from tweetboard.daemon import Pipe
 from tweetboard.errors import NotDrained, SessionEnded
 from tweetboard.framing import Block
 from tweetboard.outbox import Outbox
+from tweetboard.pipe import Pipe
+from tweetboard.presets import Place
+from tweetboard.settings import Settings
 from tweetboard.store import Script
 
 DRAIN_S: Final = 60.0
@@ -52,16 +53,18 @@ class Daemon:
     async def _live(self, process: Process, stopping: asyncio.Event) -> None:
         world = self._world
         upstream = world.upstream
-        keep_ids_s = 600 if upstream.kind == "refills" else 0
-        pipe = Pipe(world.network.store(process), Settings(), stream=STREAM, keep_ids_s=keep_ids_s)
-        pipe.lease.holder = pipe.bare.holder = process.name
+        minutes = 9 if upstream.kind == "refills" else 0
+        place = Place(f"http://upstream/?backfill_minutes={minutes}", "flat")
+        pipe = Pipe(world.network.store(process), Settings(), {STREAM: place})
+        feed = pipe.feeds[STREAM]
+        feed.lease.holder = pipe.bare.holder = process.name
         try:
             async with pipe.subscribed() as group:
-                publishing = group.create_task(pipe.publisher.run(Source(world, process), upstream, stopping))
+                publishing = group.create_task(feed.publisher.run(Source(world, process), upstream, stopping))
                 await pipe.drained(publishing, stopping)
         finally:
             world.counts["catch-up"] += sum(one.heard.catch_ups for one in pipe.subscribers.values())
-            world.counts["batch sent again"] += pipe.publisher.published.sent_again
+            world.counts["batch sent again"] += feed.publisher.published.sent_again
 
     async def kill(self) -> None:
         """End it as kill -9 does: nothing of what it does on its way out reaches anybody."""

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from tweetboard.config import Settings
-from tweetboard.daemon import Pipe
 from tweetboard.errors import StreamError
+from tweetboard.feed import Feed
 from tweetboard.framing import Block
+from tweetboard.pipe import Pipe
+from tweetboard.presets import Place
 from tweetboard.publisher import Source
+from tweetboard.settings import Settings
 from tweetboard.store import Store
 
 
@@ -61,17 +63,29 @@ class ListSource:
         self.more.set()
 
 
-def a_pipe(store: Store, stream: str = "test", *, keep_ids_s: int = 0) -> Pipe:
+class OneStream(Pipe):
+    """A pipe of a single stream."""
+
+    @property
+    def feed(self) -> Feed:
+        (feed,) = self.feeds.values()
+        return feed
+
+
+def a_pipe(
+    store: Store, stream: str = "test", *, settings: Settings | None = None, refill_minutes: int = 0
+) -> OneStream:
     """Put a pipe together that is not running; its boards have their default keys."""
-    return Pipe(store, Settings(), stream=stream, keep_ids_s=keep_ids_s)
+    place = Place(f"http://upstream/?backfill_minutes={refill_minutes}", "auto")
+    return OneStream(store, settings or Settings(), {stream: place})
 
 
 @asynccontextmanager
-async def running(pipe: Pipe, source: Source) -> AsyncIterator[asyncio.Event]:
+async def running(pipe: OneStream, source: Source) -> AsyncIterator[asyncio.Event]:
     """Run a pipe on a source; yields the event that stops it, and waits for the end of the drain."""
     stopping = asyncio.Event()
     async with asyncio.timeout(20), pipe.subscribed() as group:
-        publishing = group.create_task(pipe.publisher.run(source, pipe.decoder, stopping))
+        publishing = group.create_task(pipe.publish({pipe.feed.name: source}, stopping))
         yield stopping
         stopping.set()
         await pipe.drained(publishing, stopping)

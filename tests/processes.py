@@ -67,11 +67,13 @@ class Daemon:
         return {row["name"]: row["score"] for row in rows}
 
     async def metric(self, sample: str) -> float:
-        """Read one sample of /metrics by its full name with labels; 0 where it is not there."""
+        """Read a metric, summed up over all samples that have the labels given; 0 where there is none."""
         async with aiohttp.ClientSession() as session, session.get(self.address + "/metrics") as response:
             text = await response.text()
-        found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        name, _, labels = sample.removesuffix("}").partition("{")
+        found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
+        wanted = set(filter(None, labels.split(",")))
+        return sum(float(value) for has, value in found if wanted <= set(has.split(",")))
 
     async def counts(self, usernames: dict[str, int], hashtags: dict[str, int], timeout_s: float = 20.0) -> None:
         """Wait until as many names are on the boards as there should be and none is on its way; then compare all."""

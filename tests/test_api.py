@@ -416,7 +416,8 @@ async def test_a_board_is_there_again_with_redis(valkey_url: str, store: Store, 
 async def test_a_board_that_redis_refuses_is_an_error_and_the_others_are_there(fake_store: Store, site: Site) -> None:
     await fake_store.execute("SET", "hashtags_scoreboard", "x")
     detail = problem(await site.get("/hashtags"), 500, "Internal Server Error")
-    assert detail == "Redis at redis refused top on hashtags_scoreboard: WRONGTYPE " + detail.partition("WRONGTYPE ")[2]
+    assert detail.startswith("Redis at redis refused top on hashtags_scoreboard, ")
+    assert "WRONGTYPE" in detail
     assert (await site.get("/usernames")).status == 200
 
 

@@ -45,7 +45,7 @@ def test_replay_prints_both_boards_with_shared_ranks(tmp_path: Path, capsys: pyt
         ("1", "ann", "2"),
         ("2", "cid", "1"),
         ("2", "bob", "1"),
-        ("1", "redis", "4"),
+        ("1", "Redis", "4"),
     ]
 
 

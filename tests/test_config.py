@@ -1,4 +1,3 @@
-import hashlib
 import io
 import itertools
 import re
@@ -7,15 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import platformdirs
 import pytest
 from rich.console import Console
 
 from tweetboard import config
-from tweetboard.config import Flag, Secret, Settings, StreamSettings, data_dir, load, masked, stream_name
+from tweetboard.config import Flag, load
 from tweetboard.errors import ConfigurationError
+from tweetboard.settings import Secret, Settings, streams_of
 
-WAY_OUT = "put the token into TWEETBOARD_STREAM_TOKEN or the systemd credential stream-token, never here"
+WAY_OUT = (
+    "put the token into TWEETBOARD_STREAM_TOKEN or the systemd credential stream-token "
+    "(for [streams.x]: TWEETBOARD_STREAMS_X_TOKEN, stream-token.x), never here"
+)
 REDIS_URLS = "embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket"
 SHIPPED = Path(__file__).parent.parent / "config.toml"
 
@@ -41,10 +43,6 @@ def leaves(table: Mapping[str, object], path: str = "") -> dict[str, object]:
     for name, value in table.items():
         found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else {path + name: value}
     return found
-
-
-def with_url(url: str, name: str = "") -> Settings:
-    return Settings(stream=StreamSettings(url=url, name=name))
 
 
 # --- Defaults and the shipped file ---
@@ -77,7 +75,8 @@ def test_without_any_file_the_defaults_are_built_in(tmp_path: Path) -> None:
 
 
 def test_no_two_keys_share_an_environment_variable() -> None:
-    assert len(config._VARIABLES) == len(config._KEYS)  # noqa: SLF001
+    keys = config._KEYS  # noqa: SLF001
+    assert len({config._variable(key) for key in keys}) == len(keys)  # noqa: SLF001
 
 
 def test_two_settings_share_no_list_that_one_could_change(tmp_path: Path) -> None:
@@ -229,13 +228,20 @@ def test_a_broken_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
         ("[http]\nxyzzy = 1", "http.xyzzy: unknown key"),
         ('"stream.url" = "demo:"', "stream.url: unknown key (did you mean stream?)"),
         ('"a\\nb" = 1', r"'a\nb': unknown key"),
-        ("[boards.tickers]\nkey = 'x'", "boards.tickers: unknown key (the boards are usernames and hashtags)"),
-        ("[boards.hashtags]\nfield = 'x'", "boards.hashtags.field: unknown key"),
+        (
+            "[boards.hastags]\nkey = 'x'",
+            "boards.hastags: has no field: author, hashtags, or a path such as user.lang (did you mean hashtags?)",
+        ),
+        ("[boards.hashtags]\nfeild = 'x'", "boards.hashtags.feild: unknown key (did you mean field?)"),
+        (
+            "[boards.hashtags]\nfield = 'a..b'",
+            "boards.hashtags.field: 'a..b' is not a path such as user.screen_name or quotes[].symbol",
+        ),
         ("http = 8080", "http: 8080 is not a table"),
         ("[boards]\nhashtags = 'x'", "boards.hashtags: 'x' is not a table"),
         (
             "[stream]\nformat = 'xv2'",
-            "stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky",
+            "stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky, fields",
         ),
         ("[stream]\nformat = 2", "stream.format: 2 is not text"),
         ("[stream.url]\na = 1", "stream.url: a table is not text"),
@@ -353,17 +359,17 @@ def test_a_stream_name_is_one_that_redis_keys_can_carry(tmp_path: Path, name: st
 def test_a_data_dir_is_a_path(tmp_path: Path, folder: str) -> None:
     (line,) = problems(write(tmp_path, f'[redis]\ndata_dir = "{folder}"'))
 
-    assert line.endswith("is not the path of a folder")
+    assert line.endswith("is not the path of a file or folder")
 
 
 def test_the_boards_cannot_share_a_key(tmp_path: Path) -> None:
     assert problems(tmp_path, {"TWEETBOARD_BOARDS_USERNAMES_KEY": "hashtags_scoreboard"}) == (
-        "TWEETBOARD_BOARDS_USERNAMES_KEY: boards.usernames.key: 'hashtags_scoreboard' is the other board's key too",
+        "TWEETBOARD_BOARDS_USERNAMES_KEY: boards.usernames.key: 'hashtags_scoreboard' is another board's key too",
     )
     write(tmp_path, '[boards.usernames]\nkey = "one"\n[boards.hashtags]\nkey = "two"\n')
     environ = {"TWEETBOARD_BOARDS_HASHTAGS_KEY": "one"}
     assert problems(tmp_path, environ) == (
-        "TWEETBOARD_BOARDS_HASHTAGS_KEY: boards.hashtags.key: 'one' is the other board's key too",
+        "TWEETBOARD_BOARDS_HASHTAGS_KEY: boards.hashtags.key: 'one' is another board's key too",
     )
 
 
@@ -394,7 +400,7 @@ def test_every_wrong_key_of_every_layer_is_named_at_once(tmp_path: Path) -> None
         load(flags(config="./my.toml", http__port="-1"), environ, tmp_path)
 
     assert str(caught.value).splitlines() == [
-        "./my.toml: stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky",
+        "./my.toml: stream.format: 'xv2' is not one of auto, flat, x-v2, x-v1, mastodon, wikimedia, bluesky, fields",
         "./my.toml: stream.fromat: unknown key (did you mean format?)",
         "./my.toml: http.port: 70000 is not between 0 and 65535",
         "TWEETBOARD_HTTP_PORT: http.port: 'abc' is not a whole number",
@@ -528,54 +534,98 @@ def test_no_error_shows_a_password_in_a_value_of_another_type(tmp_path: Path) ->
         assert "hunter2" not in problems(write(tmp_path, f"[redis]\nurl = {value}"))[0]
 
 
-@pytest.mark.parametrize("url", ["demo:", "https://mastodon.example/@alice?tag=redis", "redis://h:6379/0", "unix:///s"])
-def test_an_address_without_secrets_is_shown_whole(url: str) -> None:
-    assert masked(url) == url
+# --- Tables of the user's own: boards and streams ---
 
 
-# --- What is derived ---
+def test_boards_of_ones_own_stand_beside_the_two(tmp_path: Path) -> None:
+    write(tmp_path, '[boards.wikis]\nfield = "wiki"\n[boards.hashtags]\nreposts = false\n')
+    boards = load({}, {"TWEETBOARD_BOARDS_VENUES_FIELD": "venue.name"}, tmp_path).boards
+
+    assert {name: (board.key, board.field) for name, board in boards.items()} == {
+        "usernames": ("username_scoreboard", ""),
+        "hashtags": ("hashtags_scoreboard", ""),
+        "wikis": ("wikis_scoreboard", "wiki"),
+        "venues": ("venues_scoreboard", "venue.name"),
+    }
+    assert boards["wikis"].windows == ["5m", "1h", "24h"]
+    assert not boards["hashtags"].reposts
 
 
-def test_a_stream_name_that_is_given_is_taken() -> None:
-    assert stream_name(with_url("https://a.org", name="mine")) == "mine"
-    assert stream_name(with_url("demo:", name="mine")) == "mine"
+def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> None:
+    write(tmp_path, '[streams.town-a]\nurl = "mastodon:town.example"\n[streams.x]\nurl = "x:sample"\nname = "mine"\n')
+    environ = {
+        "TWEETBOARD_STREAMS_X_TOKEN": "hunter2",
+        "TWEETBOARD_STREAMS_TOWN_A_STALL_TIMEOUT_S": "90",
+        "TWEETBOARD_STREAMS_WIKI_URL": "wikimedia",
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+    }
+    (tmp_path / "stream-token.town-a").write_text("hunter3\n")
+    (tmp_path / "stream-token.x").write_text("not this one")
+    streams = streams_of(load({}, environ, tmp_path))
+
+    assert {name: (stream.url, stream.token.value) for name, stream in streams.items()} == {
+        "town-a": ("mastodon:town.example", "hunter3"),
+        "mine": ("x:sample", "hunter2"),
+        "wiki": ("wikimedia", ""),
+    }
+    assert streams["town-a"].stall_timeout_s == 90
 
 
-def test_the_demo_is_called_demo() -> None:
-    assert stream_name(Settings()) == "demo"
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("[boards.events]\nfield = 'x'", ["boards.events: 'events' is not a name of up to 64 of the characters a-z"]),
+        ("[boards.'a b']\nfield = 'x'", ["boards.a b: 'a b' is not a name"]),
+        ("[boards.x]\nfield = 'a.b'\n[boards.y]\nfield = 'a'", ["boards.y.field: 'a' and another path want different"]),
+        ("[boards.x]\nfield = 'a'\nkey = 'username_scoreboard'", ["boards.x.key: 'username_scoreboard' is another"]),
+        (
+            "[boards.x]\nfield = 'a'\nkey = 'username_scoreboard:x'",
+            ["boards.x.key: 'username_scoreboard:x' is another"],
+        ),
+        ("[boards.x]\nfield = 3", ["boards.x.field: 3 is not text", "boards.x: has no field"]),
+        ("[boards.x]\nfield = 'a'\nreposts = 'no'", ["boards.x.reposts: 'no' is not true or false"]),
+        ("[boards]\nx = 3", ["boards.x: 3 is not a table"]),
+        ("[stream]\nformat = 'fields'", ["stream.format: 'fields' needs a board that says what it counts"]),
+        (
+            "[stream]\nformat = 'fields'\n[boards.usernames]\nfield = 'author'\n[boards.x]\nfield = '.author'",
+            ["boards.usernames.field: 'author' is what other formats know; of fields write '.author'"],
+        ),
+        (
+            "[stream]\nformat = 'fields'\n[boards.x]\nfield = 'a'\n[filter]\nlanguages = ['en']",
+            ["filter.languages: the format 'fields' knows no languages"],
+        ),
+        ("[streams.a]", ["streams.a.url: is missing, or demo:, which is only shown alone"]),
+        ("[streams.bare]\nurl = 'wikimedia'", ["streams.bare: 'bare' is not a name of up to 64"]),
+        ("[streams.a]\nurl = 'x'", ["streams.a.url: 'x' is none of what", "streams.a.url: is missing, or demo:"]),
+        (
+            "[stream]\nurl = 'bluesky'\n[streams.a]\nurl = 'wikimedia'",
+            ["stream.url: does not go together with tables [streams.NAME]: put it into one of them"],
+        ),
+        (
+            "[streams.a]\nurl = 'wikimedia'\n[streams.b]\nurl = 'bluesky'\nname = 'a'",
+            ["streams.a.name: 'a' is another stream's name too", "streams.b.name: 'a' is another stream's name too"],
+        ),
+        ("[streams.a]\nurl = 'wikimedia'\ntoken = 'x'", [f"streams.a.token: {WAY_OUT}"]),
+        ("[filter]\nlanguages = ['english please']", ["filter.languages: 'english please' is not a language tag"]),
+        ("[filter]\nmin_hashtag_length = 0", ["filter.min_hashtag_length: 0 is not between 1 and 256"]),
+        ("[filter]\nbots = 0", ["filter.bots: 0 is not true or false"]),
+    ],
+)
+def test_what_is_wrong_with_a_table_of_ones_own_is_named(tmp_path: Path, text: str, lines: list[str]) -> None:
+    found = problems(write(tmp_path, text))
+
+    assert len(found) == len(lines)
+    assert all(line.startswith(f"config.toml: {wanted}") for line, wanted in zip(found, lines, strict=True))
 
 
-def test_a_derived_stream_name_shows_the_host_and_ends_in_the_urls_hash() -> None:
-    url = "https://API.x.com:443/2/tweets/sample/stream"
+def test_the_shipped_file_with_streams_of_ones_own_behind_it_is_taken(tmp_path: Path) -> None:
+    text = SHIPPED.read_text("utf-8").replace("[streams]\n", '[streams.wiki]\nurl = "wikimedia"\n')
 
-    assert stream_name(with_url(url)) == f"api-x-com-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
-
-
-def test_every_url_has_its_own_name_and_every_name_is_a_valid_one() -> None:
-    urls = [
-        "http://a.org",
-        "https://a.org",
-        "https://a.org/",
-        "https://a.org/?q=1",
-        "https://a.org/?q=2",
-        "https://a.org:8443/",
-        "https://[::1]/",
-        "https://bare",
-        "https://みんな",
-        "https://" + "very-long." * 20 + "org",
-    ]
-    names = [stream_name(with_url(url)) for url in urls]
-
-    assert len(set(names)) == len(urls)
-    assert all(re.fullmatch(r"[a-z0-9_-]{1,64}", name) and name != "bare" for name in names)
+    assert list(streams_of(load({}, {}, write(tmp_path, text)))) == ["wiki"]
 
 
-def test_the_data_folder_is_the_configured_one_else_systemds_else_the_users(tmp_path: Path) -> None:
-    configured = load(flags(redis__data_dir="/srv/boards"), {}, tmp_path)
-    at_home = load(flags(redis__data_dir="~/boards"), {}, tmp_path)
-    by_systemd = {"STATE_DIRECTORY": "/var/lib/tweetboard:/var/lib/other"}
-
-    assert data_dir(configured, by_systemd) == Path("/srv/boards")
-    assert data_dir(at_home, by_systemd) == Path.home() / "boards"
-    assert data_dir(Settings(), by_systemd) == Path("/var/lib/tweetboard")
-    assert data_dir(Settings(), {}) == platformdirs.user_data_path("tweetboard")
+def test_a_variable_of_no_table_and_no_key_is_named(tmp_path: Path) -> None:
+    assert problems(tmp_path, {"TWEETBOARD_BOARDS_EVENTS_FIELD": "x", "TWEETBOARD_STREAMS_A_XYZ": "x"}) == (
+        "TWEETBOARD_BOARDS_EVENTS_FIELD: unknown variable (did you mean TWEETBOARD_BOARDS_USERNAMES_FIELD?)",
+        "TWEETBOARD_STREAMS_A_XYZ: unknown variable (did you mean TWEETBOARD_STREAM_NAME?)",
+    )

@@ -11,14 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tweetboard import __version__
-from tweetboard.formats.decoding import Skipped
+from tweetboard.feed import Feed
+from tweetboard.follower import Heard
 from tweetboard.metrics import Watched
-from tweetboard.outbox import Published
 from tweetboard.posts import Skip
+from tweetboard.presets import Place
+from tweetboard.settings import Settings
 from tweetboard.store import Store
-from tweetboard.subscriber import Heard
-from tweetboard.supervision import StreamState
-from tweetboard.volume import Volume
 
 
 class Parts:
@@ -26,19 +25,15 @@ class Parts:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.stream = StreamState()
-        self.published = Published()
+        self.feed = Feed(store, Settings(), "town", Place("", "auto"), "me")
+        self.stream, self.published = self.feed.state, self.feed.publisher.published
+        self.skipped, self.volume = self.feed.skipped, self.feed.volume
         self.heard = {"usernames": Heard(), "hashtags": Heard()}
-        self.skipped = Skipped()
-        self.volume = Volume()
         self.requests = Counter[tuple[str, str]]()
         self.watched = Watched(
             store=store,
-            stream=self.stream,
-            published=self.published,
+            feeds=[self.feed],
             heard=self.heard,
-            skipped=self.skipped,
-            volume=self.volume,
             requests=self.requests,
         )
 
@@ -49,7 +44,9 @@ class Parts:
         return [sample for family in self.families() for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float:
-        (found,) = [one.value for one in self.samples() if one.name == f"tweetboard_{name}" and one.labels == labels]
+        """Read one sample; what is told of the stream has its name as a label."""
+        names = (labels, labels | {"stream": "town"})
+        (found,) = [one.value for one in self.samples() if one.name == f"tweetboard_{name}" and one.labels in names]
         return found
 
 
@@ -158,7 +155,7 @@ def test_labels_are_few_fixed_words_and_never_a_users_name(busy: Parts) -> None:
     assert "alice" in busy.skipped.examples["broken_json"], "which is for the log alone"
     assert b"alice" not in busy.watched.render()
     labels = {label for sample in busy.samples() for label in sample.labels}
-    assert labels == {"version", "cause", "reason", "route", "status", "board"}
+    assert labels == {"version", "cause", "reason", "route", "status", "board", "stream"}
 
 
 def test_a_word_with_anything_in_it_is_still_one_label(parts: Parts) -> None:

@@ -21,7 +21,7 @@ from pipe import ListSource, a_pipe, running, scores
 from tweetboard.channel import body, message
 from tweetboard.errors import StoreRefused
 from tweetboard.outbox import Outbox, Published
-from tweetboard.posts import Post
+from tweetboard.posts import Channel, Post, authors
 from tweetboard.store import Script, Store
 
 GUARDS = [
@@ -180,9 +180,18 @@ def a_command(rng: random.Random) -> list[Word]:
     ids = rng.choice(("[]", f'["p{seq}"]'))
     said = rng.choice(('{"source":"x","session":"t1"}', '{"a":1}'))  # the second is no message of ours
     batch: list[Word] = [token, seq, f"at {seq}", ids, 600, "c1", said, "c2", "{}"]
-    counts = rng.choice(('{"a":1,"b":2}', "{}", '{"b":3}'))
+    counts = rng.choice(
+        (
+            ('{"a":1,"b":2}', "", "{}"),
+            ("{}", "", '{"a":"A"}'),
+            ('{"b":3}', "[]", "{}"),
+            ('{"a":4,"b":1}', '[["a","A",1],["a","Ä",2],["b","B",1]]', "{}"),
+        )
+    )
     append: list[Word] = ["EVAL", journal, *keys, "append", "x", *batch]
-    apply: list[Word] = ["EVAL", scoreboard, 3, board, f"{board}:applied", "s", "apply", "x", token, seq, seq, counts]
+    at: list[Word] = [board, f"{board}:spelling", f"{board}:spellings"]
+    step: list[Word] = ["apply", "x", token, seq, seq, *counts]
+    apply: list[Word] = ["EVAL", scoreboard, 5, *at, f"{board}:applied", "s", *step]
     commands: list[list[Word]] = [
         ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]', rng.choice(("[]", '["t1"]'))],
         ["EVAL", journal, *keys, "look", "x", token, rng.choice(("0", "100.5"))],
@@ -193,6 +202,7 @@ def a_command(rng: random.Random) -> list[Word]:
         ["HGET", f"{board}:applied", "x"],
         ["XRANGE", "s:journal", f"{seq}-0", "+", "COUNT", 3],
         ["ZRANGE", "s:ids", 0, -1],
+        ["HMGET", rng.choice(at[1:]), "a", "A", "Ä", "b", "B"],
         ["DEL", rng.choice(("s", "b1", "b1:applied", "lease", "none"))],
     ]
     return rng.choice(commands)
@@ -257,7 +267,7 @@ def test_who_waits_for_nothing_is_found_out() -> None:
 
 def test_a_batch_whose_answer_was_lost_is_remembered_as_long_as_any_other() -> None:
     """It was forgotten with the next one, and Redis going back half a second then cost a stream that cannot rewind."""
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, [Channel("usernames", authors)], bucket_s=1, published=Published())
     for number in range(2):
         box.gather([Post("", 0, "alice")], "", 1_763_805_600)
         batch = box.next()
@@ -284,14 +294,14 @@ async def test_batches_of_a_predecessor_that_went_on_are_not_taken_for_our_own(
     """Redis went back behind our begin, and who was the owner before wrote a batch 1 that holds our batches 1 and 2."""
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
     names = ["alice", "bob", "carol"]
-    predecessor = (await a_pipe(store).journal.begin()).token
+    predecessor = (await a_pipe(store).feed.journal.begin()).token
     pipe = a_pipe(store)
     source = ListSource([{"username": names[0]}], stays=True)
     async with running(pipe, source):
-        await wait_until(lambda: pipe.publisher.published.batches == 1)
+        await wait_until(lambda: pipe.feed.publisher.published.batches == 1)
         source.add({"username": names[1]})
-        await wait_until(lambda: pipe.publisher.published.batches == 2)
-        await wait_until(lambda: pipe.publisher.published.unapplied_bytes == 0)
+        await wait_until(lambda: pipe.feed.publisher.published.batches == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.unapplied_bytes == 0)
         bodies = body([(1_763_805_600, 2)], names[:2]), body([], [])
         messages = [message("test", predecessor, 1, one) for one in bodies]
         boards = '["username_scoreboard","hashtags_scoreboard"]'

@@ -7,9 +7,10 @@ import pytest
 from tweetboard import outbox
 from tweetboard.errors import SessionEnded
 from tweetboard.outbox import Batch, Draft, Left, Outbox, Published, RecentIds
-from tweetboard.posts import Post
+from tweetboard.posts import Channel, Post, authors, hashtags
 
 NOW = 1_763_805_603
+CHANNELS = [Channel("usernames", authors), Channel("hashtags", hashtags)]
 
 
 def post(author: str, *hashtags: str, time: int = 0, post_id: str = "") -> Post:
@@ -33,7 +34,7 @@ def sent(box: Outbox, at_s: float, *, applied: bool = True) -> Batch:
 
 
 def test_names_stand_in_order_and_spelling_with_run_lengths_of_their_times() -> None:
-    draft = Draft()
+    draft = Draft(CHANNELS)
     times = [NOW - 100, NOW - 100, NOW - 40, NOW - 100]
     names = ["alice", "Bob", "alice", "chloë"]
     draft.add([post(name, time=time) for name, time in zip(names, times, strict=True)], "p", now=NOW, bucket_s=60)
@@ -42,7 +43,7 @@ def test_names_stand_in_order_and_spelling_with_run_lengths_of_their_times() -> 
 
 
 def test_a_post_without_a_time_or_from_the_future_counts_as_now() -> None:
-    draft = Draft()
+    draft = Draft(CHANNELS)
     draft.add([post("a"), post("b", time=NOW + 3600)], "", now=NOW, bucket_s=5)
     assert told(draft.batch(1), "usernames")["times"] == [[NOW - NOW % 5, 2]]
 
@@ -50,7 +51,7 @@ def test_a_post_without_a_time_or_from_the_future_counts_as_now() -> None:
 @pytest.mark.parametrize("name", ["alice", "話題", "👩‍👩‍👧‍👦"])
 def test_a_draft_is_as_large_as_its_batch_in_whatever_letters(name: str) -> None:
     """In bytes: what may be read ahead of the boards is bounded by them, and so is a batch."""
-    draft = Draft()
+    draft = Draft(CHANNELS)
     draft.add([post(name, name, name) for _ in range(1_000)], "p", now=NOW, bucket_s=1)
     gathered = draft.size_bytes
     assert gathered == pytest.approx(draft.batch(1).size_bytes, rel=0.01, abs=100)
@@ -58,7 +59,7 @@ def test_a_draft_is_as_large_as_its_batch_in_whatever_letters(name: str) -> None
 
 def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_old_it_is() -> None:
     """Else a Redis that is slow to apply would let memory's bound slide along with time."""
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(20):
         box.gather([post(f"a{number}")], "", NOW)
         sent(box, 10.0 * number, applied=False)
@@ -73,12 +74,12 @@ def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_o
 
 
 def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
-    box = Outbox(0, bucket_s=1, published=Published(), keep_ids=True)
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published(), keep_ids=True)
     for number in range(3):
         box.gather([post(f"a{number}", post_id=str(number))], "", NOW)
         sent(box, 0.0)
     box.gather([post("unsent", post_id="u")], "", NOW)
-    following = Outbox(7, bucket_s=1, published=Published(), keep_ids=True, drafts=box.leave(1).drafts)
+    following = Outbox(7, CHANNELS, bucket_s=1, published=Published(), keep_ids=True, drafts=box.leave(1).drafts)
     assert following.ids == ["1", "2", "u"]
     following.gather([post("new", post_id="n")], "", NOW)
     assert following.outstanding_names == 4
@@ -90,10 +91,10 @@ def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
 
 def test_nothing_is_added_to_a_batch_that_was_left() -> None:
     """It is encoded already; names behind it would be lost in silence, with their ids noted as counted."""
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     box.gather([post("left")], "", NOW)
     sent(box, 0.0)
-    following = Outbox(0, bucket_s=1, published=Published(), drafts=box.leave(0).drafts)
+    following = Outbox(0, CHANNELS, bucket_s=1, published=Published(), drafts=box.leave(0).drafts)
     following.gather([post("new")], "", NOW)
     assert [told(sent(following, 0.0), "usernames")["names"] for _ in range(2)] == [["left"], ["new"]]
 
@@ -102,14 +103,14 @@ def test_whoever_goes_on_reads_on_where_what_was_left_ends() -> None:
     """Not where Redis's last batch ends: what lies between is in memory already."""
     left = an_ended_one("at 1", "at 2").leave(1)
     assert names(left) == ["sent", "unsent"]
-    following = Outbox(1, bucket_s=1, published=Published(), drafts=left.drafts)
+    following = Outbox(1, CHANNELS, bucket_s=1, published=Published(), drafts=left.drafts)
     assert following.position == "at 2"
-    assert Outbox(1, bucket_s=1, published=Published()).position == ""
+    assert Outbox(1, CHANNELS, bucket_s=1, published=Published()).position == ""
 
 
 def an_ended_one(*positions: str) -> Outbox:
     """Make an outbox that has sent a batch a position, and has one name more."""
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for position in positions:
         box.gather([post("sent")], position, NOW)
         sent(box, 0.0)
@@ -148,20 +149,20 @@ def test_where_the_boards_have_more_than_the_stream_nothing_is_sent_a_second_tim
 
 
 def test_a_channel_without_names_goes_out_empty_so_that_its_numbers_have_no_holes() -> None:
-    draft = Draft()
+    draft = Draft(CHANNELS)
     draft.add([post("a")], "", now=NOW, bucket_s=1)
     assert told(draft.batch(1), "hashtags") == {"times": [], "names": []}
 
 
 def test_an_author_that_is_no_name_leaves_the_hashtags_standing() -> None:
-    draft = Draft()
+    draft = Draft(CHANNELS)
     draft.add([post("", "x", "y")], "", now=NOW, bucket_s=1)
     assert told(draft.batch(1), "usernames")["names"] == []
     assert told(draft.batch(1), "hashtags")["names"] == ["x", "y"]
 
 
 def test_posts_gather_while_a_batch_is_under_way_and_a_lone_one_leaves_at_once() -> None:
-    box = Outbox(7, bucket_s=1, published=Published())
+    box = Outbox(7, CHANNELS, bucket_s=1, published=Published())
     box.gather([post("a")], "p1", NOW)
     first = box.next()
     assert first is not None
@@ -177,7 +178,7 @@ def test_posts_gather_while_a_batch_is_under_way_and_a_lone_one_leaves_at_once()
 
 def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10)
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(10):
         box.gather([post("a"), post("b"), post("c")], f"p{number}", NOW)
     sizes, positions = [], []
@@ -191,7 +192,7 @@ def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: 
 
 def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:
     published = Published()
-    box = Outbox(0, bucket_s=1, published=published)
+    box = Outbox(0, CHANNELS, bucket_s=1, published=published)
     batches = []
     for number in range(5):
         box.gather([post(f"u{number}")], f"p{number}", NOW)
@@ -203,7 +204,7 @@ def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:
 
 
 def test_an_answer_that_was_lost_moves_on_without_sending_twice() -> None:
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     box.gather([post("a")], "p", NOW)
     assert box.next() is not None
     box.go_back_to(1)
@@ -213,7 +214,7 @@ def test_an_answer_that_was_lost_moves_on_without_sending_twice() -> None:
 @pytest.mark.parametrize("seq", [0, 1, 9])
 def test_beyond_memory_the_session_ends(seq: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "REMEMBERED_S", 2.0)
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(5):
         box.gather([post("a")], "p", NOW)
         sent(box, number)
@@ -223,7 +224,7 @@ def test_beyond_memory_the_session_ends(seq: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_batches_are_forgotten_when_one_five_seconds_younger_is_in_and_not_before() -> None:
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for at_s in (0.0, 1.0, 4.9):
         box.gather([post("a")], "p", NOW)
         sent(box, at_s)
@@ -240,7 +241,7 @@ def test_batches_are_forgotten_when_one_five_seconds_younger_is_in_and_not_befor
 
 
 def test_an_idle_stream_keeps_its_last_batches_however_old() -> None:
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     box.gather([post("a")], "p", NOW)
     sent(box, 0)
     box.go_back_to(0)
@@ -249,7 +250,7 @@ def test_an_idle_stream_keeps_its_last_batches_however_old() -> None:
 
 def test_memory_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_REMEMBERED_BYTES", 1000)
-    box = Outbox(0, bucket_s=1, published=Published())
+    box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for _ in range(50):
         box.gather([post("a" * 90)], "p", NOW)
         sent(box, 0)
@@ -260,7 +261,7 @@ def test_memory_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_reading_stops_while_more_than_eight_mebibytes_are_not_on_the_boards() -> None:
     published = Published()
-    box = Outbox(0, bucket_s=1, published=published)
+    box = Outbox(0, CHANNELS, bucket_s=1, published=published)
     blocks = 0
     while box.room:
         box.gather([post("x" * 250) for _ in range(100)], "p", NOW)

@@ -1,18 +1,25 @@
 """What the parts of a pipe owe each other when the lease, Redis or the records are not as they should be."""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, a_pipe, running, scores
-from tweetboard.daemon import Pipe
-from tweetboard.errors import StoreUnavailable
+from pipe import ListSource, OneStream, a_pipe, running, scores
+from tweetboard.errors import StoreUnavailable, StreamRefused
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
+from tweetboard.pipe import Pipe
+from tweetboard.presets import Place
+from tweetboard.publisher import Source
+from tweetboard.settings import BoardSettings, FilterSettings, Settings
 from tweetboard.store import Store
-from tweetboard.supervision import StreamState
 
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
 BOARDS = [("usernames", "username_scoreboard"), ("hashtags", "hashtag_scoreboard")]
@@ -20,9 +27,13 @@ NEVER_S = 3600.0
 """Longer than any test."""
 
 
-def on_the_boards(pipe: Pipe, seq: int) -> bool:
-    session = pipe.journal.session
+def on_the_boards(pipe: OneStream, seq: int) -> bool:
+    session = pipe.feed.journal.session
     return session is not None and session.lowest_applied >= seq
+
+
+def has_read(pipe: Pipe, posts: int) -> bool:
+    return pipe.posts == posts
 
 
 async def dumped(store: Store) -> dict[str, bytes]:
@@ -46,10 +57,10 @@ async def test_a_redis_that_was_away_while_nothing_flowed_is_looked_at_as_soon_a
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
     pipe = a_pipe(store)
     source = ListSource(POSTS[:1], stays=True)
-    hold = pipe.lease.hold
+    hold = pipe.feed.lease.hold
 
     async def away() -> bool:
-        monkeypatch.setattr(pipe.lease, "hold", hold)
+        monkeypatch.setattr(pipe.feed.lease, "hold", hold)
         monkeypatch.setattr("tweetboard.publisher.RENEW_S", NEVER_S)
         await restore(store, before)
         raise StoreUnavailable("Redis is away")
@@ -59,12 +70,12 @@ async def test_a_redis_that_was_away_while_nothing_flowed_is_looked_at_as_soon_a
         before = await dumped(store)
         source.add(POSTS[1])
         await wait_until(lambda: on_the_boards(pipe, 2))
-        monkeypatch.setattr(pipe.lease, "hold", away)
-        await wait_until(lambda: pipe.publisher.published.sent_again == 1)
+        monkeypatch.setattr(pipe.feed.lease, "hold", away)
+        await wait_until(lambda: pipe.feed.publisher.published.sent_again == 1)
         await wait_until(lambda: on_the_boards(pipe, 2))
         assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
         assert await scores(pipe, "hashtags") == {"x": 1}
-    assert pipe.publisher.published.sessions == 1
+    assert pipe.feed.publisher.published.sessions == 1
 
 
 async def test_a_daemon_that_was_overtaken_between_two_steps_gives_way_and_fences_nobody(
@@ -74,7 +85,7 @@ async def test_a_daemon_that_was_overtaken_between_two_steps_gives_way_and_fence
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", NEVER_S)  # only the append in doubt looks at Redis
     pipe = a_pipe(store)
     source = ListSource(POSTS[:1], stays=True)
-    look = pipe.journal.look
+    look = pipe.feed.journal.look
     other = Journal(store, "test", BOARDS)
     tokens = list[str]()
 
@@ -82,20 +93,20 @@ async def test_a_daemon_that_was_overtaken_between_two_steps_gives_way_and_fence
         raise StoreUnavailable("no answer")
 
     async def after_a_long_stop() -> tuple[str, int]:
-        await pipe.lease.release()
+        await pipe.feed.lease.release()
         assert await Lease(store, "tweetboard:test:lease", "the other").hold()
         tokens.append((await other.begin()).token)
         return await look()
 
     async with running(pipe, source):
         await wait_until(lambda: on_the_boards(pipe, 1))
-        monkeypatch.setattr(pipe.journal, "append", unanswered)
-        monkeypatch.setattr(pipe.journal, "look", after_a_long_stop)
+        monkeypatch.setattr(pipe.feed.journal, "append", unanswered)
+        monkeypatch.setattr(pipe.feed.journal, "look", after_a_long_stop)
         source.add(POSTS[1])
-        await wait_until(lambda: pipe.publisher.published.standby)
+        await wait_until(lambda: pipe.feed.publisher.published.standby)
         assert [await other.look()] == [(token, 1) for token in tokens]
-    assert pipe.publisher.published.sessions == 1
-    assert pipe.lease.other == "the other"
+    assert pipe.feed.publisher.published.sessions == 1
+    assert pipe.feed.lease.other == "the other"
 
 
 async def test_a_standby_lets_the_holder_come_back_after_redis_was_away(
@@ -106,7 +117,7 @@ async def test_a_standby_lets_the_holder_come_back_after_redis_was_away(
     lease = ("tweetboard:test:lease", "the holder")
     await store.execute("SET", *lease)
     pipe = a_pipe(store)
-    hold, holds = pipe.lease.hold, 0
+    hold, holds = pipe.feed.lease.hold, 0
 
     async def holder_returns() -> None:
         await asyncio.sleep(0.1)
@@ -121,10 +132,10 @@ async def test_a_standby_lets_the_holder_come_back_after_redis_was_away(
             raise StoreUnavailable("it was away for longer than a lease lives")
         return await hold()
 
-    monkeypatch.setattr(pipe.lease, "hold", away_at_the_second)
+    monkeypatch.setattr(pipe.feed.lease, "hold", away_at_the_second)
     async with asyncio.TaskGroup() as group, running(pipe, ListSource([])):
         await wait_until(lambda: holds == 4)
-    assert pipe.publisher.published.sessions == 0
+    assert pipe.feed.publisher.published.sessions == 0
     assert await store.execute("GET", lease[0]) == b"the holder"
 
 
@@ -134,63 +145,105 @@ async def test_a_standby_that_gets_the_lease_is_none_any_more(store: Store, monk
     await store.execute("SET", "tweetboard:test:lease", "somebody else", "PX", 60_000)
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
-        await wait_until(lambda: pipe.publisher.published.standby)
+        await wait_until(lambda: pipe.feed.publisher.published.standby)
         await store.execute("DEL", "tweetboard:test:lease")
         await wait_until(lambda: on_the_boards(pipe, 1))
-        assert not pipe.publisher.published.standby
+        assert not pipe.feed.publisher.published.standby
 
 
 # --- What came to nothing ---
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [message for message in caplog.messages if message.startswith("skipped")]
+async def test_two_streams_add_up_on_the_same_boards_each_going_on_from_its_own_place(store: Store) -> None:
+    first, second = ListSource(POSTS, stays=True), ListSource([*POSTS, {"username": "carol"}], stays=True)
+    places = {"one": Place("", "flat"), "two": Place("", "auto")}
+    for before in (0, 11):
+        pipe = Pipe(store, Settings(), places)
+        async with flowing(pipe, {"one": first, "two": second}):
+            for _ in range(3):
+                first.add({"username": "dave", "hashtags": ["x"]})
+                second.add({"username": "dave"})
+            await wait_until(partial(has_read, pipe, len(first.posts) + len(second.posts) - before))
+    names = [str(post["username"]) for source in (first, second) for post in source.posts]
+    page = await Pipe(store, Settings(), places).boards["usernames"].top(limit=100)
+    assert {row.name: row.score for row in page.rows} == Counter(names)
+    assert await store.execute("HKEYS", "username_scoreboard:applied") == [b"one", b"two"]
 
 
-async def test_what_came_to_nothing_is_logged_soon_then_seldom_and_the_rest_at_the_end(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_stream_that_ends_for_good_leaves_the_others_alone(
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With reason, count and an example; each record in one line only, however many come."""
-    monkeypatch.setattr("tweetboard.daemon.FIRST_REPORT_S", 0.01)
-    monkeypatch.setattr("tweetboard.daemon.REPORT_S", NEVER_S)
-    pipe = a_pipe(store)
-    source = ListSource(POSTS, stays=True)
-    async with running(pipe, source):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-        source.add({"username": 1}, {"username": 2})
-        await wait_until(lambda: told(caplog))
-        clock = asyncio.get_running_loop().time
-        until_s = clock() + 0.1  # ten times what the first report took
-        while clock() < until_s:
-            source.add({"username": 0})
-            await wait_until(lambda: not source.more.is_set())  # until it is read
-        broken = pipe.skipped["unexpected_type"]
-        assert broken == len(source.posts) - len(POSTS)
-        source.add({"username": "\u200b"})
-        await wait_until(lambda: pipe.skipped["invalid_name"] == 1)
-        assert len(told(caplog)) == 1
-    soon, rest, other = told(caplog)
-    assert soon.startswith("""skipped 2: unexpected_type: '{"username":2}': """)
-    assert rest.startswith(f"""skipped {broken - 2}: unexpected_type: '{{"username":0}}': """)
-    assert other == "skipped 1: invalid_name"
+    refused = ListSource(POSTS[:1], failure=StreamRefused("401: the token is not accepted"))
+    good = ListSource(POSTS, stays=True)
+    pipe = Pipe(store, Settings(), {"x": Place("", "flat"), "town": Place("", "flat")})
+    async with flowing(pipe, {"x": refused, "town": good}):
+        await wait_until(lambda: pipe.feeds["x"].failure is not None)
+        good.add({"username": "carol"})
+        await wait_until(lambda: pipe.posts == len(POSTS) + 2)
+        assert pipe.described()["stream x"] == (False, "401: the token is not accepted")
+    assert "stream x has ended for good, the others go on: 401: the token is not accepted" in caplog.messages
 
 
-async def test_each_pause_ends_with_what_is_new_and_what_a_healthy_stream_says_is_no_news(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_where_all_streams_end_for_good_so_does_everything(store: Store) -> None:
+    pipe = Pipe(store, Settings(), {"one": Place("", "flat"), "two": Place("", "flat")})
+    sources = {name: ListSource([], failure=StreamRefused(f"{name} is refused")) for name in pipe.feeds}
+    with pytest.RaisesGroup(pytest.RaisesExc(StreamRefused, match="one is refused")):
+        async with flowing(pipe, sources) as stopping:
+            await stopping.wait()
+
+
+async def test_boards_of_reposts_and_fields_stand_beside_the_others(store: Store) -> None:
+    settings = Settings(
+        boards={
+            "usernames": BoardSettings(key="u", reposts=False),
+            "everybody": BoardSettings(key="e", field="author"),
+            "words": BoardSettings(key="w", field=".text"),
+        }
+    )
+    first: dict[str, object] = {"id_str": "1", "user": {"screen_name": "alice"}, "text": "Tea"}
+    repost = first | {"id_str": "2", "user": {"screen_name": "bob"}, "retweeted_status": {}}
+    pipe = a_pipe(store, settings=settings)
+    async with running(pipe, ListSource([first, repost, first | {"text": None}])):
+        await wait_until(lambda: pipe.posts == 3)
+    assert await scores(pipe, "usernames") == {"alice": 2}
+    assert await scores(pipe, "everybody") == {"alice": 2, "bob": 1}
+    assert await scores(pipe, "words") == {"Tea": 2}
+
+
+async def test_names_of_the_blocklist_go_when_it_is_read_again_and_come_back_whole(
+    store: Store, tmp_path: Path
 ) -> None:
-    """Deletions and the like are counted, but no warning; what has been told is not told again."""
-    monkeypatch.setattr("tweetboard.daemon.FIRST_REPORT_S", 0.01)
-    monkeypatch.setattr("tweetboard.daemon.REPORT_S", 0.01)
-    pipe = a_pipe(store)
-    pipe.stream = StreamState()
-    source = ListSource([{"text": "", "user": {"screen_name": "alice"}, "created_at": ""}], stays=True)
-    async with running(pipe, source):
+    path = tmp_path / "names"
+    path.write_text("")
+    pipe = a_pipe(store, settings=Settings(filter=FilterSettings(blocklist=str(path))))
+    source, asked = ListSource(POSTS, stays=True), asyncio.Event()
+    async with running(pipe, source), asyncio.TaskGroup() as group:
+        reloading = group.create_task(pipe.reload_whenever(asked))
         await wait_until(lambda: on_the_boards(pipe, 1))
-        source.add({"delete": {"status": {"id": 1}}})
-        await wait_until(lambda: pipe.skipped["delete"] == 1)
-        pipe.stream.oversized = 3
-        await wait_until(lambda: len(told(caplog)) == 1)
-        pipe.stream.oversized = 5
-        await wait_until(lambda: len(told(caplog)) == 2)
-    assert told(caplog) == ["skipped 3: oversized", "skipped 2: oversized"]
-    assert pipe.came_to_nothing == {"delete": 1, "oversized": 5}
+        path.write_text("@alice\n#x")
+        asked.set()
+        await wait_until(lambda: bool(pipe.blocklist.names.spelled))
+        source.add(POSTS[0])
+        await wait_until(lambda: pipe.posts == len(POSTS) + 1)
+        assert "alice" not in await scores(pipe, "usernames")
+        assert "x" not in await scores(pipe, "hashtags")
+        path.unlink()
+        asked.set()
+        await wait_until(lambda: not asked.is_set())
+        assert "alice" not in await scores(pipe, "usernames"), "a file that is gone changes nothing"
+        path.write_text("")
+        asked.set()
+        await wait_until(lambda: not pipe.blocklist.names.spelled)
+        reloading.cancel()
+    assert (await scores(pipe, "usernames"))["alice"] == 2
+
+
+@asynccontextmanager
+async def flowing(pipe: Pipe, sources: Mapping[str, Source]) -> AsyncIterator[asyncio.Event]:
+    """Run a pipe on several sources; yields the event that stops it, and waits for the end of the drain."""
+    stopping = asyncio.Event()
+    async with asyncio.timeout(20), pipe.subscribed() as group:
+        publishing = group.create_task(pipe.publish(sources, stopping))
+        yield stopping
+        stopping.set()
+        await pipe.drained(publishing, stopping)

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tweetboard import config
+from tweetboard import settings
 from tweetboard.presets import FORMS, Place, place_of, preset
 
 
@@ -12,7 +12,7 @@ from tweetboard.presets import FORMS, Place, place_of, preset
 def test_each_form_is_an_address_and_a_format(form: str) -> None:
     place = place_of(form.replace("HOST", "social.example"))
     assert urlsplit(place.url).scheme in ("https", "wss")
-    assert place.format in config.FORMATS
+    assert place.format in settings.FORMATS
     assert place_of(place.url) == place, "its address alone says the same"
 
 

@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, a_pipe, running, scores
+from pipe import ListSource, OneStream, a_pipe, running, scores
 from tweetboard.channel import decode, subscribe
-from tweetboard.daemon import Pipe
 from tweetboard.errors import NotDrained, SessionEnded, StoreUnavailable, StreamRefused, TweetboardError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Session
@@ -35,10 +34,10 @@ async def test_a_source_that_ends_is_wholly_on_both_boards(store: Store) -> None
     """What a user gets: names counted, hashtags folded, once per post."""
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
-        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
     assert await scores(pipe, "usernames") == USERNAMES
     assert await scores(pipe, "hashtags") == HASHTAGS
-    assert pipe.publisher.outstanding_names == 0
+    assert pipe.feed.publisher.outstanding_names == 0
 
 
 @pytest.mark.parametrize(("posts_a_turn", "at_least", "at_most"), [(1, 1, 8), (256, LARGE_BATCH_NAMES, 4_500)])
@@ -51,7 +50,7 @@ async def test_a_lone_post_leaves_at_once_and_a_flood_in_large_batches(
     async with subscribe(store, "usernames") as subscription, running(pipe, source):
         first = await anext(data async for data in subscription if data is not None)
         assert at_least <= len(decode(first).names) <= at_most
-        await wait_until(lambda: pipe.publisher.published.posts == source.total)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == source.total)
     assert await scores(pipe, "usernames") == {"alice": source.total}
 
 
@@ -76,11 +75,11 @@ async def test_the_next_daemon_goes_on_where_the_last_one_stopped(store: Store) 
     source = ListSource(POSTS[:2], stays=True)
     first = a_pipe(store)
     async with running(first, source):
-        await wait_until(lambda: first.publisher.published.posts == 2)
+        await wait_until(lambda: first.feed.publisher.published.posts == 2)
     source.add(POSTS[2])
     second = a_pipe(store)
     async with running(second, source):
-        await wait_until(lambda: second.publisher.published.posts == 1)
+        await wait_until(lambda: second.feed.publisher.published.posts == 1)
     assert source.asked == ["", "2"]
     assert await scores(second, "usernames") == USERNAMES
 
@@ -114,7 +113,7 @@ async def test_a_stream_that_is_refused_ends_the_run_after_what_was_read(store: 
 async def test_a_clean_stop_gives_the_lease_up_at_once(store: Store) -> None:
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
-        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
         assert await store.execute("EXISTS", "tweetboard:test:lease") == 1
     assert await store.execute("EXISTS", "tweetboard:test:lease") == 0
 
@@ -125,15 +124,15 @@ async def test_a_second_daemon_stands_by_and_takes_over(store: Store, monkeypatc
     source = ListSource(POSTS[:1], stays=True)
     first, second = a_pipe(store), a_pipe(store)
     async with running(first, source) as stop_first:
-        await wait_until(lambda: first.publisher.published.posts == 1)
+        await wait_until(lambda: first.feed.publisher.published.posts == 1)
         async with running(second, source):
-            await wait_until(lambda: second.publisher.published.standby)
-            assert second.lease.other == first.lease.holder
+            await wait_until(lambda: second.feed.publisher.published.standby)
+            assert second.feed.lease.other == first.feed.lease.holder
             stop_first.set()
-            await wait_until(lambda: second.journal.session is not None)
+            await wait_until(lambda: second.feed.journal.session is not None)
             source.add(*POSTS[1:])
-            await wait_until(lambda: second.publisher.published.posts == 2)
-    assert first.publisher.published.posts == 1
+            await wait_until(lambda: second.feed.publisher.published.posts == 2)
+    assert first.feed.publisher.published.posts == 1
     assert await scores(second, "usernames") == USERNAMES
 
 
@@ -141,7 +140,7 @@ async def test_a_standby_stops_at_once(store: Store) -> None:
     await store.execute("SET", "tweetboard:test:lease", "somebody else", "PX", 60_000)
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS)):
-        await wait_until(lambda: pipe.publisher.published.standby)
+        await wait_until(lambda: pipe.feed.publisher.published.standby)
     assert await store.execute("GET", "tweetboard:test:lease") == b"somebody else"
 
 
@@ -153,13 +152,13 @@ async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
     source = ListSource(POSTS[:1], stays=True)
     pipe = a_pipe(store)
     async with running(pipe, source):
-        await wait_until(lambda: pipe.publisher.published.posts == 1)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 1)
         await store.execute("HSET", "tweetboard:test", "owner", "an intruder")
         source.add(*POSTS[1:])
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
         await wait_until(lambda: source.asked[-1] == "1")
     assert await scores(pipe, "usernames") == USERNAMES
-    assert pipe.publisher.published.lost_names == 0
+    assert pipe.feed.publisher.published.lost_names == 0
     assert "beginning anew: tweetboard:test is not ours any more: another session" in caplog.text
 
 
@@ -174,9 +173,9 @@ async def test_what_is_read_when_another_instance_takes_over_is_counted_as_lost_
         await wait_until(lambda: caught_up(pipe))
         await store.execute("HSET", "tweetboard:test", "owner", "an intruder")
         source.add(*POSTS[1:])
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
     assert await scores(pipe, "usernames") == {"alice": 1}
-    assert pipe.publisher.published.lost_names == 3
+    assert pipe.feed.publisher.published.lost_names == 3
     assert "up to 3 names are lost" in caplog.text
 
 
@@ -193,32 +192,32 @@ async def test_redis_that_went_back_beyond_memory_costs_a_stream_that_cannot_rew
         dumps = [(key, await store.execute("DUMP", key)) for key in await keys(store)]
         for seq, name in enumerate(("forgotten", "forgotten too", "remembered"), 2):
             source.add({"username": name})
-            await wait_until(lambda seq=seq: caught_up(pipe) and pipe.journal.session.seq == seq)  # type: ignore[misc,union-attr]
+            await wait_until(lambda seq=seq: caught_up(pipe) and pipe.feed.journal.session.seq == seq)  # type: ignore[misc,union-attr]
         await store.execute("DEL", *await keys(store))
         for key, dump in dumps:
             await store.execute("RESTORE", key, 0, dump)  # type: ignore[arg-type]
         source.add({"username": "after"})
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
-        await wait_until(lambda: pipe.publisher.published.posts == 5)
+        await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 5)
     assert await scores(pipe, "usernames") == {"kept": 1, "remembered": 1, "after": 1}
-    assert (pipe.publisher.published.lost_batches, pipe.publisher.published.lost_names) == (2, 0)
+    assert (pipe.feed.publisher.published.lost_batches, pipe.feed.publisher.published.lost_names) == (2, 0)
 
 
-def hold_appends(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+def hold_appends(pipe: OneStream, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Let no batch reach Redis until the returned event is set."""
-    append, going_on = pipe.journal.append, asyncio.Event()
+    append, going_on = pipe.feed.journal.append, asyncio.Event()
 
     async def held(session: Session, batch: Batch, *, keep_ids_s: int = 0) -> int:
         await going_on.wait()
         return await append(session, batch, keep_ids_s=keep_ids_s)
 
-    monkeypatch.setattr(pipe.journal, "append", held)
+    monkeypatch.setattr(pipe.feed.journal, "append", held)
     return going_on
 
 
-def end_session(pipe: Pipe) -> None:
-    assert pipe.journal.session is not None
-    pipe.journal.session.broken_by("the test wants it so")
+def end_session(pipe: OneStream) -> None:
+    assert pipe.feed.journal.session is not None
+    pipe.feed.journal.session.broken_by("the test wants it so")
 
 
 async def test_a_begin_whose_answer_is_lost_loses_nothing_that_its_session_left(
@@ -227,24 +226,24 @@ async def test_a_begin_whose_answer_is_lost_loses_nothing_that_its_session_left(
     """The owner before is then a token that was never heard of as ours, and yet is."""
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.02)
     pipe = a_pipe(store)
-    begin, answers = pipe.journal.begin, iter([False])
+    begin, answers = pipe.feed.journal.begin, iter([False])
 
     async def unanswered() -> Begun:
         begun = await begin()
         if not next(answers, True):
-            pipe.journal.unanswered.append(begun.token)
+            pipe.feed.journal.unanswered.append(begun.token)
             raise StoreUnavailable("the connection was cut")
         return begun
 
     async with running(pipe, ListSource(POSTS, stays=True, rewinds=False)):
         going_on = hold_appends(pipe, monkeypatch)
-        await wait_until(lambda: pipe.publisher.outstanding_names == 6)
-        monkeypatch.setattr(pipe.journal, "begin", unanswered)
+        await wait_until(lambda: pipe.feed.publisher.outstanding_names == 6)
+        monkeypatch.setattr(pipe.feed.journal, "begin", unanswered)
         end_session(pipe)
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
         going_on.set()
     assert await scores(pipe, "usernames") == USERNAMES
-    assert pipe.publisher.published.lost_names == 0
+    assert pipe.feed.publisher.published.lost_names == 0
 
 
 @pytest.mark.parametrize("rewinds", [True, False])
@@ -256,14 +255,14 @@ async def test_a_session_that_ends_after_the_stop_is_followed_by_one_that_sends_
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True, rewinds=rewinds)) as stopping:
         going_on = hold_appends(pipe, monkeypatch)
-        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
         stopping.set()
         end_session(pipe)
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
+        await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
         going_on.set()
     assert await scores(pipe, "usernames") == USERNAMES
     assert await scores(pipe, "hashtags") == HASHTAGS
-    assert pipe.publisher.published.posts == 3
+    assert pipe.feed.publisher.published.posts == 3
 
 
 async def test_redis_that_went_back_while_nothing_flowed_is_noticed(
@@ -274,17 +273,17 @@ async def test_redis_that_went_back_while_nothing_flowed_is_noticed(
     pipe = a_pipe(store)
     source = ListSource(POSTS[:1], stays=True)
     async with running(pipe, source):
-        await wait_until(lambda: pipe.publisher.published.posts == 1)
-        await wait_until(lambda: all(seq == 1 for seq in pipe.journal.session.applied.values()))  # type: ignore[union-attr]
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 1)
+        await wait_until(lambda: all(seq == 1 for seq in pipe.feed.journal.session.applied.values()))  # type: ignore[union-attr]
         dumps = [(key, await store.execute("DUMP", key)) for key in await keys(store)]
         source.add(*POSTS[1:])
-        await wait_until(lambda: pipe.publisher.published.posts == 3)
-        await wait_until(lambda: pipe.publisher.published.unapplied_bytes == 0 or caught_up(pipe))
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.feed.publisher.published.unapplied_bytes == 0 or caught_up(pipe))
         # Redis comes back as it was; nothing is sent after that.
         await store.execute("DEL", *await keys(store))
         for key, dump in dumps:
             await store.execute("RESTORE", key, 0, dump)  # type: ignore[arg-type]
-        await wait_until(lambda: pipe.publisher.published.sent_again > 0)
+        await wait_until(lambda: pipe.feed.publisher.published.sent_again > 0)
     assert await scores(pipe, "usernames") == USERNAMES
     assert await scores(pipe, "hashtags") == HASHTAGS
 
@@ -297,10 +296,10 @@ async def test_redis_that_went_back_behind_the_session_loses_nothing_from_a_stre
     pipe = a_pipe(store)
     source = ListSource(POSTS, stays=True)
     async with running(pipe, source):
-        await wait_until(lambda: pipe.publisher.published.posts == 3)
+        await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
         await wait_until(lambda: caught_up(pipe))
         await store.execute("FLUSHALL")
-        await wait_until(lambda: pipe.publisher.published.sent_again > 0)
+        await wait_until(lambda: pipe.feed.publisher.published.sent_again > 0)
     assert source.asked == [""], "the stream was not opened again"
     assert await scores(pipe, "usernames") == USERNAMES
 
@@ -309,13 +308,13 @@ async def test_a_refill_with_repeats_counts_each_post_once_across_a_restart(stor
     """X sends posts of the last minutes again on a new connection; their ids are in Redis since the batch."""
     record: dict[str, object] = {"data": {"id": "1", "author_id": "7", "created_at": "2026-11-22T10:00:00.000Z"}}
     other: dict[str, object] = {"data": {"id": "2", "author_id": "8", "created_at": "2026-11-22T10:00:00.000Z"}}
-    first = a_pipe(store, keep_ids_s=300)
+    first = a_pipe(store, refill_minutes=4)
     async with running(first, ListSource([record], stays=True)):
-        await wait_until(lambda: first.publisher.published.posts == 1)
-    second = a_pipe(store, keep_ids_s=300)
+        await wait_until(lambda: first.feed.publisher.published.posts == 1)
+    second = a_pipe(store, refill_minutes=4)
     again = ListSource([{}, record, other, record], stays=True)  # goes on at position 1: after the first of these
     async with running(second, again):
-        await wait_until(lambda: second.publisher.published.repeats == 2)
+        await wait_until(lambda: second.feed.publisher.published.repeats == 2)
     assert await scores(second, "usernames") == {"id:7": 1, "id:8": 1}
 
 
@@ -324,19 +323,19 @@ async def test_reading_stops_while_the_boards_do_not_keep_up(store: Store, monke
     monkeypatch.setattr("tweetboard.outbox.MAX_UNAPPLIED_BYTES", 2_000)
     pipe = a_pipe(store)
 
-    async def never(_: object) -> None:
+    async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    for subscriber in pipe.subscribers.values():
-        monkeypatch.setattr(subscriber, "_advance", never)
+    for board in pipe.boards.values():
+        monkeypatch.setattr(board, "apply", never)
     source = ListSource([{"username": f"user-{number}"} for number in range(1000)], stays=True)
     with pytest.RaisesGroup(pytest.RaisesExc(NotDrained, match="names read but not on the boards")):
-        monkeypatch.setattr("tweetboard.daemon.DRAIN_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("tweetboard.pipe.DRAIN_TIMEOUT_S", 0.2)
         async with running(pipe, source):
-            await wait_until(lambda: pipe.publisher.published.unapplied_bytes >= 2_000)
+            await wait_until(lambda: pipe.feed.publisher.published.unapplied_bytes >= 2_000)
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert pipe.publisher.published.posts < 200
+            assert pipe.feed.publisher.published.posts < 200
 
 
 async def test_a_board_of_another_type_is_never_overwritten_and_named(store: Store) -> None:
@@ -359,7 +358,7 @@ async def test_begin_names_a_board_that_is_no_longer_fed(store: Store, caplog: p
     await store.execute("HSET", "tweetboard:test", "boards", '["username_scoreboard","an_old_board"]', "seq", 4)
     with caplog.at_level(logging.WARNING):
         async with running(pipe, ListSource(POSTS, stays=True)):
-            await wait_until(lambda: pipe.publisher.published.posts == 3)
+            await wait_until(lambda: pipe.feed.publisher.published.posts == 3)
     assert "board an_old_board is no longer fed by stream test" in caplog.text
 
 
@@ -371,7 +370,7 @@ async def keys(store: Store) -> list[str]:
 
 
 def caught_up(pipe: object) -> bool:
-    session = pipe.journal.session  # type: ignore[attr-defined]
+    session = pipe.feed.journal.session  # type: ignore[attr-defined]
     return session is not None and session.seq > 0 and session.lowest_applied == session.seq
 
 
@@ -413,8 +412,8 @@ async def test_a_stop_in_the_moment_in_which_a_session_ends_is_a_stop(
         ended.clear()
         pipe = a_pipe(fake_store, f"ended-{ticks}")  # the lease of the one before has not ended yet
         source = ListSource([], stays=True)
-        task = asyncio.create_task(pipe.publisher.run(source, pipe.decoder, asyncio.Event()))
-        await wait_until(lambda pipe=pipe: pipe.journal.session is not None)  # type: ignore[misc]
+        task = asyncio.create_task(pipe.feed.publisher.run(source, pipe.feed.decoder, asyncio.Event()))
+        await wait_until(lambda pipe=pipe: pipe.feed.journal.session is not None)  # type: ignore[misc]
         await asyncio.sleep(0.01)
         ended.set()
         for _ in range(ticks):

@@ -5,21 +5,18 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tweetboard import cli, config, formats
 from tweetboard.api import Api
 from tweetboard.backoff import LADDERS
-from tweetboard.formats.decoding import Skipped
+from tweetboard.feed import Feed
+from tweetboard.follower import Heard
 from tweetboard.formats.x_v1 import CONTROL_LINES
 from tweetboard.metrics import Watched
-from tweetboard.outbox import Published
-from tweetboard.presets import FORMS
+from tweetboard.presets import FORMS, Place
+from tweetboard.settings import FORMATS, Settings
 from tweetboard.store import Store
-from tweetboard.subscriber import Heard
-from tweetboard.supervision import StreamState
-from tweetboard.volume import Volume
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,12 +27,8 @@ def readme() -> str:
 
 
 def keys() -> set[str]:
-    """All keys of the configuration, the boards' under NAME."""
-    found = set[str]()
-    for section in msgspec.structs.fields(config.Settings):
-        fields = config.BoardSettings if section.name == "boards" else section.type
-        prefix = "boards.NAME" if section.name == "boards" else section.name
-        found |= {f"{prefix}.{field.name}" for field in msgspec.structs.fields(fields)}
+    """All keys of the configuration, the boards' under NAME; streams have the stream's."""
+    found = {re.sub(r"^(streams.\*).*", r"\1", key).replace("*", "NAME") for key in config._KEYS}  # noqa: SLF001
     return found - {"stream.token"}  # which no file may hold
 
 
@@ -61,22 +54,14 @@ def test_every_command_is_there(readme: str) -> None:
 
 
 def test_every_format_is_there(readme: str) -> None:
-    told = set(re.findall(r"^\| `([a-z0-9-]+)` \| .* \| yes \|$", readme, re.MULTILINE))
-    assert told == set(formats.FORMATS)
-    assert set(config.FORMATS) == {"auto", *formats.FORMATS}
+    told = set(re.findall(r"^\| `([a-z0-9-]+)` \| .* \| (?:yes|no) \|$", readme, re.MULTILINE))
+    assert told == {*formats.FORMATS, "fields"}
+    assert set(FORMATS) == {"auto", *told}
 
 
 def watched(store: Store) -> Watched:
-    state = StreamState()
-    return Watched(
-        store=store,
-        stream=state,
-        published=Published(),
-        heard={"b": Heard()},
-        skipped=Skipped(),
-        volume=Volume(),
-        requests=Counter(),
-    )
+    feed = Feed(store, Settings(), "town", Place("", "auto"), "me")
+    return Watched(store=store, feeds=[feed], heard={"b": Heard()}, requests=Counter())
 
 
 async def test_every_metric_is_there_and_no_other(readme: str, fake_store: Store) -> None:
@@ -96,7 +81,7 @@ def test_every_stream_by_name_is_there_and_no_other(readme: str) -> None:
 
 def test_every_reason_and_every_cause_is_there_and_no_other(readme: str) -> None:
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    reasons = set(re.findall(r"""(?:Skip|note|_note_unknown)\(\s*"([a-z_]+)""", source))
+    reasons = set(re.findall(r"""(?:Skip|note|_note_unknown|_kept)\(\s*"([a-z_]+)""", source))
     reasons |= {*CONTROL_LINES, *re.findall(r"skipped\[\"([a-z_]+)", source), "oversized"}
     (row,) = re.findall(r"^\| `skipped_total\{reason\}` \| (.*) \|$", readme, re.MULTILINE)
     assert set(re.findall(r"`([a-z_]+)`", row)) == reasons

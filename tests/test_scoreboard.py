@@ -1,6 +1,6 @@
 """Every answer of scoreboard.lua, that a refusal changes nothing, and that a board reads as it was written."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import cast
 
@@ -158,16 +158,20 @@ async def test_a_board_that_does_not_know_where_it_stands_takes_nothing(
     assert await everything(store) == before
 
 
-@pytest.mark.parametrize("key", [KEY, APPLIED, STREAM])
+@pytest.mark.parametrize("key", [KEY, APPLIED, STREAM, f"{KEY}:spelling", f"{KEY}:spellings"])
+@pytest.mark.parametrize("folds", [fold, None])
 async def test_an_apply_to_a_key_of_another_type_names_the_keys_and_writes_nothing(
-    board: Scoreboard, store: Store, key: str
+    store: Store, key: str, folds: Callable[[str], str] | None
 ) -> None:
+    if folds is None and key.endswith("spellings"):
+        return  # only folded names have several
+    board = Scoreboard(store, "hashtags", KEY, folds)
     await stream_at(store, seq=5, applied=3)
     await store.execute("DEL", key)
     await store.execute("SET", key, "something else")
     before = await everything(store)
     with pytest.raises(StoreRefused, match=f"refused apply on .*{key}.*WRONGTYPE"):
-        await board.apply("x", STREAM, "me", 4, 4, ["alice", "bob"])
+        await board.apply("x", STREAM, "me", 4, 4, ["Alice", "bob"], {"bob": "Bob"})
     assert await everything(store) == before
 
 
@@ -367,7 +371,7 @@ async def test_a_member_that_is_no_text_is_shown_with_marks(board: Scoreboard, s
 
 async def test_a_board_of_another_type_is_refused_by_its_name(board: Scoreboard, store: Store) -> None:
     await store.execute("SET", KEY, "something else")
-    with pytest.raises(StoreRefused, match=f"refused top on {KEY}: WRONGTYPE"):
+    with pytest.raises(StoreRefused, match=f"refused top on {KEY}, {KEY}:spelling: WRONGTYPE"):
         await board.top()
 
 
@@ -377,3 +381,83 @@ async def test_reading_writes_nothing(board: Scoreboard, store: Store, make: Cal
     before = await everything(store)
     await make(board)  # type: ignore[misc]
     assert await everything(store) == before
+
+
+# --- Which spelling is shown ---
+
+SPELLINGS = st.sampled_from(["MeToo", "metoo", "METOO", "Tea", "tea", "coffee", "Straße", "strasse", "STRASSE"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(SPELLINGS, max_size=8), min_size=1, max_size=8))
+async def test_the_spelling_met_most_often_is_shown(store: Store, batches: list[list[str]]) -> None:
+    """Exactly, over any number of steps; where several are equal, the one that was shown before."""
+    await store.execute("FLUSHALL")
+    board = Scoreboard(store, "hashtags", KEY, fold)
+    await stream_at(store, seq=len(batches), applied=0)
+    met = defaultdict[str, Counter[str]](Counter)
+    shown = dict[str, str]()
+    for seq, names in enumerate(batches, 1):
+        await board.apply("x", STREAM, "me", seq, seq, names)
+        for name in names:
+            met[fold(name)][name] += 1
+        rows = {row.name: row for row in (await board.top()).rows}
+        assert {name: row.score for name, row in rows.items()} == {name: found.total() for name, found in met.items()}
+        for name, row in rows.items():
+            assert met[name][row.display] == max(met[name].values())
+            before = shown.get(name, "")
+            if met[name][before] == max(met[name].values()):
+                assert row.display == before
+        shown = {name: row.display for name, row in rows.items()}
+
+
+async def test_names_that_are_spelled_as_they_are_counted_take_no_more_room(store: Store) -> None:
+    board = Scoreboard(store, "hashtags", KEY, fold)
+    await stream_at(store, seq=2, applied=0)
+    await board.apply("x", STREAM, "me", 1, 1, ["tea", "bread"])
+    assert await store.execute("EXISTS", f"{KEY}:spelling", f"{KEY}:spellings") == 0
+    await board.apply("x", STREAM, "me", 2, 2, ["Tea", "Tea"])
+    assert await store.execute("HGETALL", f"{KEY}:spelling") == {b"tea": b"Tea"}
+    assert await store.execute("HGETALL", f"{KEY}:spellings") == {b"tea": b"1", b"Tea": b"2"}
+
+
+async def test_a_name_is_shown_as_its_source_wants_it(store: Store, board: Scoreboard) -> None:
+    await stream_at(store, seq=2, applied=0)
+    await board.apply("x", STREAM, "me", 1, 1, ["did:1", "did:2"], {"did:1": "one.example"})
+    await board.apply("x", STREAM, "me", 2, 2, ["did:1"], {"did:1": "uno.example"})
+    assert [(row.name, row.display) for row in (await board.top()).rows] == [
+        ("did:1", "uno.example"),
+        ("did:2", "did:2"),
+    ]
+
+
+async def test_thousands_of_spellings_in_one_step_are_all_counted(store: Store) -> None:
+    """More than Redis's Lua takes at once."""
+    board = Scoreboard(store, "hashtags", KEY, fold)
+    await stream_at(store, seq=1, applied=0)
+    names = [f"Tag{number}" for number in range(9_001)]
+    await board.apply("x", STREAM, "me", 1, 1, [*names, *(name.upper() for name in names), *names])
+    assert await store.execute("HLEN", f"{KEY}:spelling") == 9_001
+    page = await board.top(limit=1000, offset=8_000)
+    assert {(row.score, row.display[:3]) for row in page.rows} == {(3, "Tag")}
+
+
+# --- Names that are not shown ---
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.integers(1, 4), max_size=12),
+    st.sets(st.text("abcdef", min_size=1, max_size=2), max_size=6),
+    st.integers(0, 12),
+    st.integers(1, 12),
+)
+async def test_a_board_reads_as_if_hidden_names_were_not_on_it(
+    store: Store, scores: dict[str, int], hidden: set[str], offset: int, limit: int
+) -> None:
+    await store.execute("DEL", KEY)
+    await put(store, scores)
+    shown = await Scoreboard(store, "usernames", KEY, hidden=lambda: tuple(hidden)).top(offset=offset, limit=limit)
+    await store.execute("DEL", KEY)
+    await put(store, {name: score for name, score in scores.items() if name not in hidden})
+    assert shown == await Scoreboard(store, "usernames", KEY).top(offset=offset, limit=limit)

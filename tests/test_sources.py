@@ -2,8 +2,8 @@
 
 import pytest
 
-from tweetboard.config import StreamSettings
 from tweetboard.presets import Place
+from tweetboard.settings import StreamSettings
 from tweetboard.sources import keep_ids_s, open_stream
 from tweetboard.stream import HttpStream
 from tweetboard.supervision import Supervised

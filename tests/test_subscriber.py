@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -10,8 +10,7 @@ import pytest
 from redis.asyncio.client import PubSub
 
 from conftest import wait_until
-from pipe import ListSource, a_pipe, running, scores
-from tweetboard.daemon import Pipe
+from pipe import ListSource, OneStream, a_pipe, running, scores
 from tweetboard.errors import StoreUnavailable
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber
@@ -19,8 +18,8 @@ from tweetboard.subscriber import Subscriber
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
 
 
-def on_the_boards(pipe: Pipe, seq: int) -> bool:
-    session = pipe.journal.session
+def on_the_boards(pipe: OneStream, seq: int) -> bool:
+    session = pipe.feed.journal.session
     return session is not None and session.lowest_applied >= seq
 
 
@@ -28,8 +27,8 @@ def has_heard(subscriber: Subscriber, messages: int) -> bool:
     return subscriber.heard.messages == messages
 
 
-def published(pipe: Pipe, posts: int) -> bool:
-    return pipe.publisher.published.posts == posts
+def published(pipe: OneStream, posts: int) -> bool:
+    return pipe.feed.publisher.published.posts == posts
 
 
 async def test_bare_names_count_once_each_beside_the_stream(store: Store) -> None:
@@ -108,29 +107,12 @@ async def test_messages_that_are_none_of_ours_change_nothing(
     pipe = a_pipe(store)
     async with running(pipe, ListSource(POSTS, stays=True)):
         await wait_until(lambda: on_the_boards(pipe, 1))
-        session = pipe.journal.session
+        session = pipe.feed.journal.session
         assert session is not None
         ours = {"source": "test", "session": session.token, "seq": session.seq + 1, "times": [[0, 1]], "names": ["eve"]}
         await store.execute("PUBLISH", "usernames", json.dumps(ours | change))
         heard = pipe.subscribers["usernames"].heard
         await wait_until(lambda: getattr(heard, counter) == 1)
-    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
-
-
-async def test_a_message_ahead_of_the_journal_is_refused_by_the_board(store: Store) -> None:
-    """Even with our own token: what the journal does not have, Redis may have lost, and it will come again."""
-    pipe = a_pipe(store)
-    source = ListSource(POSTS[:1], stays=True)
-    async with running(pipe, source):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-        session = pipe.journal.session
-        assert session is not None
-        forged = {"source": "test", "session": session.token, "seq": 2, "times": [[0, 1]], "names": ["eve"]}
-        before = pipe.subscribers["usernames"].heard.catch_ups
-        await store.execute("PUBLISH", "usernames", json.dumps(forged))
-        await wait_until(lambda: pipe.subscribers["usernames"].heard.catch_ups > before)
-        source.add(POSTS[1])
-        await wait_until(lambda: on_the_boards(pipe, 2))
     assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
 
 
@@ -148,29 +130,11 @@ async def test_what_a_lost_connection_missed_comes_from_the_journal(store: Store
     assert sum((await scores(pipe, "hashtags")).values()) == 200
 
 
-async def test_a_channel_that_falls_silent_is_given_up_and_the_journal_read(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A half-open connection delivers nothing and says nothing: the journal being ahead is what shows it."""
-    monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 0.05)
-    pipe = a_pipe(store)
-    source = ListSource([], stays=True)
-    deaf = pipe.subscribers["usernames"]
-    async with running(pipe, source):
-        monkeypatch.setattr(deaf, "_accept", lambda _: None)
-        source.add(*POSTS)
-        await wait_until(lambda: on_the_boards(pipe, 1) and deaf.heard.names == 2)
-        catch_ups = deaf.heard.catch_ups
-        source.add(POSTS[0])
-        await wait_until(lambda: deaf.heard.catch_ups > catch_ups)
-    assert await scores(pipe, "usernames") == {"alice": 2, "bob": 1}
-
-
 async def test_a_subscription_that_is_dead_on_an_open_connection_is_made_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading the journal from time to time is no cure: what follows must come over the channel again."""
-    monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 0.05)
+    monkeypatch.setattr("tweetboard.follower.OVERDUE_S", 0.05)
     opened = list[PubSub]()
     pubsub = store.pubsub
 
@@ -192,137 +156,11 @@ async def test_a_subscription_that_is_dead_on_an_open_connection_is_made_anew(
         source.add(POSTS[1])
         await wait_until(lambda: any(one is not dead and b"usernames" in one.channels for one in opened))
         await wait_until(lambda: heard.subscribed and on_the_boards(pipe, 2))
-        monkeypatch.setattr("tweetboard.subscriber.OVERDUE_S", 3600.0)  # what follows can only be heard
+        monkeypatch.setattr("tweetboard.follower.OVERDUE_S", 3600.0)  # what follows can only be heard
         messages = heard.messages
         source.add(POSTS[1])
         await wait_until(lambda: heard.messages > messages and on_the_boards(pipe, 3))
     assert await scores(pipe, "usernames") == {"alice": 1, "bob": 2}
-
-
-async def test_more_than_is_kept_in_memory_is_read_from_the_journal(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bound on what was heard but not applied drops messages, never names."""
-    monkeypatch.setattr("tweetboard.subscriber.MAX_HEARD_BYTES", 100)
-    pipe = a_pipe(store)
-    async with running(pipe, ListSource([{"username": "a" * 90} for _ in range(50)], stays=True)):
-        await wait_until(lambda: pipe.publisher.published.posts == 50)
-    assert pipe.subscribers["usernames"].heard.overflows > 0
-    assert await scores(pipe, "usernames") == {"a" * 90: 50}
-
-
-async def test_what_is_heard_behind_a_slow_step_takes_bounded_memory_and_loses_no_name(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Redis takes its time over one step while the channel goes on: the bound holds, and the journal has the rest."""
-    bound = 2_000
-    monkeypatch.setattr("tweetboard.subscriber.MAX_HEARD_BYTES", bound)
-    pipe = a_pipe(store)
-    source = ListSource([], stays=True)
-    subscriber, board = pipe.subscribers["usernames"], pipe.boards["usernames"]
-    carry_on, apply = asyncio.Event(), board.apply
-
-    async def slow(*step: object) -> None:
-        await carry_on.wait()
-        await apply(*step)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(board, "apply", slow)
-    async with running(pipe, source):
-        for number in range(1, 51):
-            source.add({"username": "alice"})
-            await wait_until(partial(has_heard, subscriber, number))
-            waiting = subscriber._messages  # noqa: SLF001 - there is no other way to see what it keeps
-            assert sum(len(data) for _, data in waiting) <= bound
-        assert subscriber.heard.overflows > 1
-        carry_on.set()
-        await wait_until(lambda: on_the_boards(pipe, 50))
-    assert await scores(pipe, "usernames") == {"alice": 50}
-
-
-async def test_large_steps_are_split(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many messages wait, one step holds Redis only for so many names."""
-    monkeypatch.setattr("tweetboard.subscriber.MAX_APPLY_NAMES", 10)
-    monkeypatch.setattr("tweetboard.outbox.MAX_BATCH_NAMES", 4)
-    pipe = a_pipe(store)
-    async with running(pipe, ListSource([{"username": f"u{n}"} for n in range(300)], stays=True)):
-        await wait_until(lambda: pipe.publisher.published.posts == 300)
-    assert len(await scores(pipe, "usernames")) == 300
-
-
-async def test_a_board_that_was_reset_by_hand_starts_at_the_present(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DEL of a board and of what it has applied is a reset: the session begins anew, and what comes next counts."""
-    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
-    pipe = a_pipe(store)
-    source = ListSource(POSTS[:1], stays=True)
-    async with running(pipe, source):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-        await store.execute("DEL", "username_scoreboard", "username_scoreboard:applied")
-        source.add({"username": "lost"})  # meets the reset on its way, and counts as before it
-        await wait_until(lambda: pipe.publisher.published.sessions == 2)
-        source.add(POSTS[1])
-        await wait_until(lambda: pipe.publisher.published.posts >= 2 and on_the_boards(pipe, 3))
-    assert (await scores(pipe, "usernames"))["bob"] == 1
-
-
-async def test_batches_gone_from_the_journal_are_said_loudly_and_passed(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Somebody deleted the journal before a board had it: a new session goes on, and counts the loss."""
-    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
-    pipe = a_pipe(store)
-    async with running(pipe, ListSource(POSTS, stays=True)):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-    await store.execute("HSET", "username_scoreboard:applied", "test", 0)
-    await store.execute("DEL", "tweetboard:test:journal")
-    again = a_pipe(store)
-    async with running(again, ListSource([*POSTS, {"username": "carol"}], stays=True)):
-        await wait_until(lambda: again.publisher.published.posts == 1)
-    assert again.publisher.published.lost_batches > 0
-    assert "went from the journal before every board had them" in caplog.text
-    assert (await scores(again, "usernames"))["carol"] == 1
-
-
-async def test_a_step_carried_out_after_it_was_given_up_does_not_break_the_session(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is carried out, and the journal trimmed behind it, between the two looks of a catch-up: nothing is missing."""
-    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
-    pipe = a_pipe(store)
-    source = ListSource(POSTS[:1], stays=True)
-    board = pipe.boards["usernames"]
-    apply, applied = board.apply, board.applied
-    on_its_way = list[Callable[[], Awaitable[None]]]()
-    looks = list[int | None]()
-
-    async def unanswered(*step: object) -> None:
-        on_its_way.append(partial(apply, *step))  # type: ignore[arg-type]
-        monkeypatch.setattr(board, "apply", apply)
-        raise StoreUnavailable("no answer")
-
-    async def too_early(stream: str) -> int | None:
-        looks.append(await applied(stream))
-        if on_its_way:
-            await on_its_way.pop()()
-            await wait_until(lambda: session.applied["hashtags"] == 2)
-            source.add({"username": "carol"})
-            await wait_until(lambda: session.seq == 3)
-            assert await store.execute("XLEN", "tweetboard:test:journal") == 1, "only the batch of carol"
-        return looks[-1]
-
-    async with running(pipe, source):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-        assert pipe.journal.session is not None
-        session = pipe.journal.session
-        monkeypatch.setattr(board, "apply", unanswered)
-        monkeypatch.setattr(board, "applied", too_early)
-        source.add(POSTS[1])
-        await wait_until(lambda: on_the_boards(pipe, 3))
-        assert (pipe.journal.session, session.broken) == (session, "")
-    assert looks[:2] == [1, 2]
-    assert pipe.publisher.published.sessions == 1
-    assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1, "carol": 1}
 
 
 @pytest.mark.parametrize("data", [b'{"a":' + b"[" * 20_000, b"{" * 50_000, b'{"\xff":1}'])
@@ -357,16 +195,3 @@ async def test_a_redis_that_answers_but_refuses_to_write_is_asked_with_pauses(
         await wait_until(lambda: on_the_boards(pipe, 2))
     assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1}
     assert len(caplog.records) < 20
-
-
-async def test_a_streams_hash_deleted_by_hand_counts_nothing_twice(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It looks like a Redis that went back, but the boards did not: the session ends instead of sending all again."""
-    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.05)
-    pipe = a_pipe(store)
-    async with running(pipe, ListSource(POSTS[:1], stays=True)):
-        await wait_until(lambda: on_the_boards(pipe, 1))
-        await store.execute("DEL", "tweetboard:test")
-        await wait_until(lambda: pipe.publisher.published.sessions >= 3)
-    assert (await scores(pipe, "usernames"))["alice"] <= 2

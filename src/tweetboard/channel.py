@@ -5,7 +5,7 @@ what is done with a message (subscriber.py), or how it comes to be sent (the jou
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
@@ -22,7 +22,8 @@ class Message(msgspec.Struct, gc=False):
     """One batch as one channel hears it (DESIGN section 3).
 
     `times` are run lengths over `names`: (start of the finest bucket in Unix seconds, how many names). `names` stand in
-    the order of arrival, spelled as their posts spell them, repeats kept.
+    the order of arrival, spelled as their posts spell them, repeats kept. `displays` says how to show some that nobody
+    would read as they stand.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Message(msgspec.Struct, gc=False):
     seq: int
     times: list[tuple[int, int]]
     names: list[str]
+    displays: dict[str, str] = {}
 
 
 class Head(msgspec.Struct, gc=False):
@@ -50,9 +52,10 @@ _DECODER = msgspec.json.Decoder(Message)
 _HEAD_DECODER = msgspec.json.Decoder(Head)
 
 
-def body(times: list[tuple[int, int]], names: list[str]) -> bytes:
+def body(times: list[tuple[int, int]], names: list[str], displays: Mapping[str, str] | None = None) -> bytes:
     """Encode the part of a message that stays the same when another session has to send it again."""
-    return b'"times":%b,"names":%b}' % (msgspec.json.encode(times), msgspec.json.encode(names))
+    more = b',"displays":%b' % msgspec.json.encode(displays) if displays else b""
+    return b'"times":%b,"names":%b%b}' % (msgspec.json.encode(times), msgspec.json.encode(names), more)
 
 
 def message(source: str, session: str, seq: int, encoded_body: bytes) -> bytes:

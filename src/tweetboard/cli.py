@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,10 +24,13 @@ from rich.table import Table
 
 from tweetboard import __version__
 from tweetboard.api import port_is_free
-from tweetboard.config import DEMO, Flag, Settings, load, masked, stream_name
-from tweetboard.daemon import Pipe, checking, replaying, serve
+from tweetboard.boards import boards_of
+from tweetboard.config import Flag, load
+from tweetboard.daemon import checking, replaying, serve
 from tweetboard.errors import StoreUnavailable, TweetboardError
+from tweetboard.pipe import Pipe
 from tweetboard.replay import FileSource
+from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.waiting import first_of
 
@@ -46,9 +49,6 @@ MAX_RATE: Final = 10_000
 
 LAST_READ_S: Final = 1.0
 """A replay that is stopped waits no longer for its boards, so that a stop takes 5 s at most."""
-
-_PARTS: Final = ("redis", "stream")
-"""What `check` tries, in this order."""
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +111,20 @@ async def _stoppable(command: Command, settings: Settings, options: argparse.Nam
 
 
 async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
-    serving = asyncio.Event()
+    serving, reload = asyncio.Event(), asyncio.Event()
+    in_terminal = sys.stderr.isatty()
+
+    def hung_up() -> None:
+        """Read again what can be, unless it is the terminal that we ran in that has gone."""
+        (stopping if in_terminal and not sys.stderr.isatty() else reload).set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
     def announce(address: str) -> None:
         serving.set()
-        boards = " and ".join(f"{address}/{name}" for name in settings.boards)
-        demo = " (demo: an invented town; --stream URL shows yours)" if settings.stream.url == DEMO else ""
-        _say(f"boards at {boards}{demo}")
+        boards = " and ".join(f"{address}/{name}" for name in boards_of(settings)[0])
+        is_demo = settings.stream.url == DEMO and not settings.streams
+        _say(f"boards at {boards}{' (demo: an invented town; --stream URL shows yours)' if is_demo else ''}")
 
     async def stopped_before() -> None:
         """End at a stop that comes while an embedded server still reads its data: there is nothing to drain yet."""
@@ -125,7 +132,7 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
         if serving.is_set():
             await asyncio.Event().wait()
 
-    await first_of(serve(settings, os.environ, stopping, announce), stopped_before())
+    await first_of(serve(settings, os.environ, stopping, reload, announce), stopped_before())
     return 0
 
 
@@ -150,7 +157,7 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
             if source.cut_off:
                 sys.stderr.write(f"tweetboard: {options.file} ends in the middle of what is compressed: a part\n")
                 return 1
-            if not pipe.publisher.published.posts and not stopping.is_set():
+            if not pipe.posts and not stopping.is_set():
                 example = '{"username": "alice", "hashtags": ["redis"]}'
                 sys.stderr.write(f"tweetboard: no posts in {options.file}: one JSON object a line, such as {example}\n")
                 return 1
@@ -189,31 +196,38 @@ async def _print_boards(pipe: Pipe) -> None:
 
 
 async def _command_check(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
-    """Say what would run, and try Redis and the stream once each, until a stop: either may never answer."""
-    stream = settings.stream
-    _say(
-        f"stream   {masked(stream.url)} as {stream_name(settings)}, format {stream.format}, "
-        f"{'with' if stream.token.value else 'without'} a token"
-    )
+    """Say what would run, and try Redis and each stream once, until a stop: any of them may never answer."""
+    streams = streams_of(settings)
+    for name, stream in streams.items():
+        _say(
+            f"stream   {masked(stream.url)} as {name}, format {stream.format}, "
+            f"{'with' if stream.token else 'without'} a token"
+        )
     _say(
         f"redis    {masked(settings.redis.url)}"
         + (f", prefix {settings.redis.prefix}" if settings.redis.prefix else "")
     )
-    prefix = settings.redis.prefix + (DEMO if stream.url == DEMO else "")
-    for name, board in settings.boards.items():
+    prefix = settings.redis.prefix + (DEMO if any(stream.url == DEMO for stream in streams.values()) else "")
+    for name, board in boards_of(settings)[0].items():
         _say(f"board    {name} in {prefix}{board.key}")
     _say(f"http     {settings.http.host}:{settings.http.port}")
     passed: dict[str, bool] = {}
     await first_of(_try_parts(settings, passed), stopping.wait())
-    if untold := [part for part in _PARTS if part not in passed]:
+    parts = ["redis", *_titles(streams)]
+    if untold := [part for part in parts if part not in passed]:
         sys.stderr.write(f"tweetboard: check: stopped before there was an answer from: {', '.join(untold)}\n")
     return 0 if not untold and all(passed.values()) else 1
 
 
+def _titles(streams: Mapping[str, object]) -> list[str]:
+    return ["stream"] if len(streams) == 1 else [f"stream {name}" for name in streams]
+
+
 async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
     """Try each part and say how it went, in `passed` too."""
-    async with checking(settings, os.environ) as (store, upstream):
-        for part, trial in zip(_PARTS, (store.version, upstream.probe), strict=True):
+    async with checking(settings, os.environ) as (store, upstreams):
+        trials = [one.probe for one in upstreams.values()]
+        for part, trial in zip(["redis", *_titles(upstreams)], [store.version, *trials], strict=True):
             try:
                 told = f"ok       {part}: {await trial()}"
             except TweetboardError as error:

@@ -1,222 +1,37 @@
-"""What a user may set: the settings' names, types, defaults and bounds, and the layers they are read from.
+"""The layers that settings are read from: defaults, then the file, then the environment, then flags.
 
-What must not come here: acting on a setting. The Structs' defaults are the source of truth; `config.toml` at the top
-level repeats them for people to read and change.
+What lives here: reading, and a line for everything that is wrong in any layer. What must not: what a setting may be, or
+what follows from it (settings.py).
 """
 
 import contextlib
 import difflib
 import functools
-import hashlib
 import operator
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import msgspec
-import platformdirs
 
 from tweetboard.errors import ConfigurationError
-from tweetboard.presets import FORMS, preset
-from tweetboard.windows import parse_window
+from tweetboard.formats.paths import Fields
+from tweetboard.formats.paths import Path as FieldPath
+from tweetboard.settings import (
+    DEMO,
+    FIELDS,
+    BoardSettings,
+    Secret,
+    Section,
+    Settings,
+    StreamSettings,
+    shown,
+    table_name,
+)
 
-FORMATS = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky")
-"""What `stream.format` may be; a new format adds its name here."""
-
-DEMO = "demo:"
-EMBEDDED = "embedded:"
-_BOARDS = {"usernames": "username_scoreboard", "hashtags": "hashtags_scoreboard"}
 _CONFIG = "TWEETBOARD_CONFIG"
-_TOKEN = "TWEETBOARD_STREAM_TOKEN"  # noqa: S105 - a variable's name
-_WAY_OUT = f"put the token into {_TOKEN} or the systemd credential stream-token, never here"
-_SECRET_QUERY = re.compile(r"([?&][^=&#]*(?:token|secret|passw(?:or)?d|auth|sig|signature|key)=)[^&#]*", re.IGNORECASE)
-
-
-def masked(url: str) -> str:
-    """Make an address fit to be shown: its user, its password and the secrets in its query become `***`."""
-    # Wrong addresses are shown too, so all before the last @ goes, unless that can only belong to an HTTP path.
-    if not re.match(r"https?://[^/?#@:]+[/?#]", url):
-        url = re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL | re.IGNORECASE)
-    return _SECRET_QUERY.sub(r"\1***", url)
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """A text that shows as `***` wherever it is printed; only `.value` gives it away. An empty one is false."""
-
-    value: str = ""
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("value", "***")]
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-
-def _shown(value: object) -> str:
-    """Name a wrong value, without a secret that may be in it."""
-    if isinstance(value, dict):
-        return "a table"
-    return repr(masked(value)) if isinstance(value, str) else masked(str(value))
-
-
-# A check yields what is wrong with a value of its key's type: the end of the line that the user reads.
-def _must(holds: Callable[..., bool], complaint: str) -> Callable[[object], Iterator[str]]:
-    def check(value: object) -> Iterator[str]:
-        if not holds(value):
-            yield f"{_shown(value)} {complaint}"
-
-    return check
-
-
-def _between(low: int, high: int) -> Callable[[object], Iterator[str]]:
-    return _must(lambda value: low <= value <= high, f"is not between {low} and {high}")
-
-
-def _is_plain(text: str) -> bool:
-    return text.isprintable() and " " not in text  # isprintable() refuses every other kind of space
-
-
-def _is_address(url: str, *schemes: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
-    except ValueError:
-        return False
-    # unix:// with two slashes would silently take the first folder for a host.
-    is_whole = not parts.hostname and len(parts.path) > 1 if parts.scheme == "unix" else bool(parts.hostname)
-    return is_whole and url.startswith(tuple(f"{scheme}://" for scheme in schemes)) and _is_plain(url)
-
-
-def _headers(value: dict[str, str]) -> Iterator[str]:
-    # No header's value is ever shown: services that know no bearer token take their keys there.
-    for name, text in value.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            yield f"{_shown(name)} cannot be the name of a header"
-        elif name.lower() == "authorization":
-            yield f"{name!r} is not taken: {_WAY_OUT}"
-        elif not re.fullmatch(r"[\t\x20-\x7e]*", text):
-            yield f"the value of {name!r} has characters other than printable ASCII"
-
-
-def _token(value: object) -> Iterator[str]:
-    if not isinstance(value, Secret):
-        yield _WAY_OUT
-    elif not re.fullmatch(r"[\x21-\x7e]+", value.value):
-        yield "has spaces or characters other than ASCII; give the token alone, without 'Bearer'"
-
-
-def _durations(value: list[str]) -> Iterator[str]:
-    for place, text in enumerate(value):
-        try:
-            parse_window(text)
-        except ValueError as error:
-            yield str(error)
-        if text in value[:place]:
-            yield f"{_shown(text)} stands there twice"
-
-
-_stream_url = _must(
-    lambda url: url == DEMO or preset(url) is not None or _is_address(url, "http", "https", "ws", "wss"),
-    f"is none of what a stream can be: demo:, {', '.join(FORMS)}, "
-    "or a whole address: http://, https://, ws:// or wss://",
-)
-_redis_url = _must(
-    lambda url: url == EMBEDDED or _is_address(url, "redis", "rediss", "unix"),
-    "is none of embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket",
-)
-_name = _must(
-    lambda name: name != "bare" and re.fullmatch(r"[a-z0-9_-]{0,64}", name) is not None,
-    "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare'",
-)
-_prefix = _must(lambda text: len(text) <= 64 and _is_plain(text), "is not up to 64 characters without spaces")
-_board_key = _must(
-    lambda key: key != "" and key.isprintable() and not key.startswith("tweetboard:"),
-    "is empty, has control characters, or begins with 'tweetboard:', which is kept for tweetboard's own keys",
-)
-_format = _must(FORMATS.__contains__, f"is not one of {', '.join(FORMATS)}")
-_folder = _must(lambda path: path.isprintable() and not re.match("~[^/]", path), "is not the path of a folder")
-_host = _must(lambda host: host != "" and _is_plain(host), "is not a host's name or address")
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        shown = {"url": masked(fields.get("url", "")), "headers": dict.fromkeys(fields.get("headers", {}), Secret())}
-        return [(name, shown.get(name, value)) for name, value in fields.items()]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
-
-
-class StreamSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where posts come from; `stall_timeout_s` 0 is the format's own, `token` comes from the environment alone."""
-
-    url: Annotated[str, _stream_url] = DEMO
-    name: Annotated[str, _name] = ""
-    format: Annotated[str, _format] = "auto"
-    headers: Annotated[dict[str, str], _headers] = {}
-    stall_timeout_s: Annotated[float, _between(0, 1_000_000_000)] = 0.0
-    max_line_bytes: Annotated[int, _between(1024, 67_108_864)] = 1_048_576
-    token: Annotated[Secret, _token] = Secret()
-
-
-class RedisSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where boards are kept; `data_dir()` says what an empty `data_dir` means."""
-
-    url: Annotated[str, _redis_url] = EMBEDDED
-    prefix: Annotated[str, _prefix] = ""
-    data_dir: Annotated[str, _folder] = ""
-
-
-class HttpSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where boards are served; port 0 is any free one."""
-
-    host: Annotated[str, _host] = "127.0.0.1"
-    port: Annotated[int, _between(0, 65_535)] = 8080
-    allowed_hosts: Annotated[list[str], lambda hosts: (line for host in hosts for line in _host(host))] = []
-
-
-class BoardSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One board: its sorted set, its windows, and the half-life of its trending scores ("" is off)."""
-
-    key: Annotated[str, _board_key]
-    windows: Annotated[list[str], _durations] = msgspec.field(default_factory=lambda: ["5m", "1h", "24h"])
-    trending: Annotated[str, lambda text: _durations([text] if text else [])] = "1h"
-
-
-class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings; checked where they come from `load`, taken as they are where made by hand."""
-
-    stream: StreamSettings = msgspec.field(default_factory=StreamSettings)
-    redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
-    http: HttpSettings = msgspec.field(default_factory=HttpSettings)
-    boards: dict[str, BoardSettings] = msgspec.field(
-        default_factory=lambda: {name: BoardSettings(key=key) for name, key in _BOARDS.items()}
-    )
-
-
-def stream_name(settings: Settings) -> str:
-    """Give the stream's identity in Redis: the configured name, else one that no other URL has."""
-    stream = settings.stream
-    if stream.name or stream.url == DEMO:
-        return stream.name or "demo"
-    if preset(stream.url) is not None:
-        return re.sub(r"[^a-z0-9]+", "-", stream.url.lower())[:64].strip("-")
-    host = re.sub(r"[^a-z0-9]+", "-", urlsplit(stream.url).hostname or "")[:55].strip("-")
-    return f"{host or 'stream'}-{hashlib.sha256(stream.url.encode()).hexdigest()[:8]}"
-
-
-def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
-    """Give the folder of the embedded server's data: the configured one, else systemd's, else the user's own."""
-    # systemd gives a colon-separated list where a unit names several state directories.
-    folder = settings.redis.data_dir or environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(folder).expanduser() if folder else platformdirs.user_data_path("tweetboard")
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -227,7 +42,7 @@ class Flag(msgspec.Struct, frozen=True):
 
 
 def load(argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Path) -> Settings:
-    """Read the settings: defaults, then the file, then the environment, then flags; a later layer wins.
+    """Read the settings; a later layer wins.
 
     `argv_overrides` has flags by the dotted path of the key they set, and the one that names the file as "config".
     Raises ConfigurationError with a line for every value that is wrong in any layer, also where a later one wins.
@@ -235,31 +50,49 @@ def load(argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Pa
     reading = _Reading()
     reading.file(argv_overrides.get("config"), environ, cwd)
     reading.environment(environ)
-    reading.token(environ)
+    reading.credentials(environ)
     for path, flag in argv_overrides.items():
         if path != "config":
             reading.take_text(f"--{flag.name}", path, flag.text)
-    reading.board_keys()
+    reading.together()
     if reading.problems:
         raise ConfigurationError(*reading.problems)
     return msgspec.convert(reading.tree, Settings)
 
 
-def _keys(section: _Section, path: str = "") -> Iterator[tuple[str, Any]]:
+def _keys(section: type[Section], path: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(section):
-        value = getattr(section, field.name)
-        if isinstance(value, _Section):
-            yield from _keys(value, f"{path}{field.name}.")
-        elif hasattr(field.type, "__metadata__"):
+        if hasattr(field.type, "__metadata__"):
             yield path + field.name, field.type
-        else:  # the boards, by name
-            for name, board in value.items():
-                yield from _keys(board, f"{path}{field.name}.{name}.")
+        elif path + field.name in _NAMED:
+            yield from _keys(_NAMED[path + field.name], f"{path}{field.name}.*.")
+        else:
+            yield from _keys(field.type, f"{path}{field.name}.")
 
 
-_KEYS = dict(_keys(Settings()))  # dotted path -> Annotated[type, check]
-_VARIABLES = {f"TWEETBOARD_{path.upper().replace('.', '_')}": path for path in _KEYS}
-_KINDS = {str: "text", int: "a whole number", float: "a number", list[str]: "a list of texts"}
+_NAMED: Final[dict[str, type[Section]]] = {"boards": BoardSettings, "streams": StreamSettings}
+"""Tables of tables, whose names are the user's to choose."""
+
+_KEYS: Final = dict(_keys(Settings))
+"""Annotated[type, check] by dotted path, with * for a name that is the user's to choose."""
+
+_KINDS: Final = {
+    bool: "true or false",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list[str]: "a list of texts",
+}
+
+
+def _pattern(path: str) -> str:
+    """Write a path as it stands in `_KEYS`."""
+    first, *rest = path.split(".")
+    return ".".join([first, "*", *rest[1:]]) if first in _NAMED and rest else path
+
+
+def _variable(path: str) -> str:
+    return f"TWEETBOARD_{path.upper().replace('.', '_').replace('-', '_')}"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -280,19 +113,20 @@ class _Reading:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.tree = msgspec.to_builtins(Settings())
+        self.tree: dict[str, Any] = msgspec.to_builtins(Settings())
         self.labels: dict[str, str] = {}  # path -> where it was set, the last set last
 
     def take(self, label: str, path: str, value: object) -> None:
-        kind, (check,) = _KEYS[path].__origin__, _KEYS[path].__metadata__
+        kind, (check,) = _KEYS[_pattern(path)].__origin__, _KEYS[_pattern(path)].__metadata__
         try:
             wrong = list(check(value if kind is Secret else msgspec.convert(value, kind)))
         except msgspec.ValidationError:
-            wrong = [f"{_shown(value)} is not {_KINDS[kind]}" if kind in _KINDS else "is not a table of texts"]
+            wrong = [f"{shown(value)} is not {_KINDS[kind]}" if kind in _KINDS else "is not a table of texts"]
         self.problems += [f"{label}: {path}: {line}" for line in wrong]
         if not wrong:
-            *tables, name = path.split(".")
-            functools.reduce(operator.getitem, tables, self.tree)[name] = msgspec.to_builtins(value)
+            table, _, name = path.rpartition(".")
+            self._begin(label, table)
+            functools.reduce(operator.getitem, table.split("."), self.tree)[name] = msgspec.to_builtins(value)
             self.labels = {known: self.labels[known] for known in self.labels if known != path} | {path: label}
 
     def take_text(self, label: str, path: str, text: str) -> None:
@@ -300,7 +134,7 @@ class _Reading:
         value: object = text
         with contextlib.suppress(ValueError):  # msgspec's ValidationError is one too
             table = _parse_toml(f"value = {text}")
-            value = msgspec.convert(table["value"], _KEYS[path].__origin__) if len(table) == 1 else text
+            value = msgspec.convert(table["value"], _KEYS[_pattern(path)].__origin__) if len(table) == 1 else text
         self.take(label, path, value)
 
     def file(self, flag: Flag | None, environ: Mapping[str, str], cwd: Path) -> None:
@@ -316,39 +150,143 @@ class _Reading:
             self.table(name, table)
 
     def table(self, label: str, table: Mapping[str, object], path: str = "") -> None:
-        names = dict.fromkeys(key.removeprefix(path).partition(".")[0] for key in _KEYS if key.startswith(path))
+        above = _pattern(f"{path}*")[:-1]
+        names = dict.fromkeys(key.removeprefix(above).partition(".")[0] for key in _KEYS if key.startswith(above))
         for name, value in table.items():
-            if name not in names:
-                hint = f" (the boards are {' and '.join(names)})" if path == "boards." else _suggestion(name, names)
-                self.problems.append(f"{label}: {path}{name if name.isprintable() else repr(name)}: unknown key{hint}")
-            elif path + name in _KEYS:
-                self.take(label, path + name, value)
-            elif isinstance(value, dict):
-                self.table(label, value, f"{path}{name}.")
-            else:
-                self.problems.append(f"{label}: {path}{name}: {_shown(value)} is not a table")
+            here = path + name
+            if "." not in name and _pattern(here) in _KEYS:
+                self.take(label, here, value)
+                continue
+            wrong = list(table_name[path[:-1]](name)) if "*" in names else []
+            if "*" not in names and name not in names:
+                wrong.append(f"unknown key{_suggestion(name, names)}")
+            elif not isinstance(value, dict):
+                wrong.append(f"{shown(value)} is not a table")
+            elif not wrong:
+                self._begin(label, here)
+                self.table(label, value, f"{here}.")
+            place = path + (name if name.isprintable() else repr(name))
+            self.problems += [f"{label}: {place}: {line}" for line in wrong]
+
+    def _begin(self, label: str, path: str) -> None:
+        """Begin a table of the user's choosing, where the path is that of one."""
+        kind, _, name = path.partition(".")
+        if name and name not in self.tree[kind]:
+            self.tree[kind][name] = _defaults(kind, name)
+        if name:
+            self.labels.setdefault(path, label)
 
     def environment(self, environ: Mapping[str, str]) -> None:
-        for name in sorted(name for name in environ if name.startswith("TWEETBOARD_")):
-            if name not in _VARIABLES and name != _CONFIG:
-                self.problems.append(f"{name}: unknown variable{_suggestion(name, _VARIABLES)}")
-            elif name not in {_CONFIG, _TOKEN}:
-                self.take_text(name, _VARIABLES[name], environ[name])
+        for name in sorted(name for name in environ if name.startswith("TWEETBOARD_") and name != _CONFIG):
+            text, path = environ[name], self._path_of(name)
+            if path is None:
+                known = [_variable(one) for one in _KEYS if "*" not in one] + list(map(_variable, self._tables()))
+                self.problems.append(f"{name}: unknown variable{_suggestion(name, known)}")
+            elif not path.endswith(".token"):
+                self.take_text(name, path, text)
+            elif text.strip():
+                self.take(name, path, Secret(text.strip()))
 
-    def token(self, environ: Mapping[str, str]) -> None:
-        label, text = _TOKEN, environ.get(_TOKEN, "").strip()
-        if not text and "CREDENTIALS_DIRECTORY" in environ:
-            label = "credential stream-token"
+    def _tables(self) -> Iterator[str]:
+        """Name the keys of all tables that there are."""
+        for key in _KEYS:
+            kind, star, rest = key.partition(".*")
+            if star:
+                yield from (f"{kind}.{name}{rest}" for name in self.tree[kind])
+
+    def _path_of(self, variable: str) -> str | None:
+        """Find the path of the key that an environment variable sets."""
+        for path in self._tables():
+            if _variable(path) == variable:
+                return path
+        for key in _KEYS:
+            if found := re.fullmatch(_variable(key).replace("*", "([A-Z0-9_]+)"), variable):
+                kind, _, rest = key.partition(".*")
+                name = found[1].lower() if found.groups() else ""
+                if not name:
+                    return key
+                if not list(table_name[kind](name)):
+                    return f"{kind}.{name}{rest}"
+        return None
+
+    def credentials(self, environ: Mapping[str, str]) -> None:
+        """Take tokens from systemd's credentials where the environment has none."""
+        folder = environ.get("CREDENTIALS_DIRECTORY")
+        files = {
+            "stream": "stream-token",
+            **{f"streams.{name}": f"stream-token.{name}" for name in self.tree["streams"]},
+        }
+        for table, file in files.items():
+            if folder is None or f"{table}.token" in self.labels:
+                continue
+            label = f"credential {file}"
             try:
                 with contextlib.suppress(FileNotFoundError):  # the unit may have other credentials alone
-                    text = Path(environ["CREDENTIALS_DIRECTORY"], "stream-token").read_text("utf-8").strip()
+                    if text := Path(folder, file).read_text("utf-8").strip():
+                        self.take(label, f"{table}.token", Secret(text))
             except (OSError, ValueError):  # a decoding error's text would show bytes of it
-                self.problems.append(f"{label}: stream.token: cannot be read")
-        if text:
-            self.take(label, "stream.token", Secret(text))
+                self.problems.append(f"{label}: {table}.token: cannot be read")
 
-    def board_keys(self) -> None:
+    def together(self) -> None:
+        """Look at what can only be wrong together."""
+        self._board_keys()
+        self._board_fields()
+        if self.tree["streams"]:
+            self._streams()
+
+    def _board_keys(self) -> None:
         keys = {f"boards.{name}.key": board["key"] for name, board in self.tree["boards"].items()}
         set_twice = [path for path in self.labels if list(keys.values()).count(keys.get(path)) > 1]
         for path in set_twice[-1:]:
-            self.problems.append(f"{self.labels[path]}: {path}: {_shown(keys[path])} is the other board's key too")
+            self._wrong(path, f"{shown(keys[path])} is another board's key too")
+        for path, key in keys.items():
+            if any(key.startswith(f"{other}:") for other in keys.values()):
+                self._wrong(path, f"{shown(key)} is another board's key with more behind it, where that keeps its own")
+
+    def _board_fields(self) -> None:
+        paths: list[FieldPath] = []
+        any_json = {one["format"] for one in self.tree["streams"].values() or [self.tree["stream"]]} == {"fields"}
+        for name, board in self.tree["boards"].items():
+            text = board["field"]
+            if not text and name not in FIELDS:
+                known = _suggestion(name, FIELDS)
+                self._wrong(f"boards.{name}", f"has no field: author, hashtags, or a path such as user.lang{known}")
+            elif text in FIELDS.values() and any_json:
+                self._wrong(f"boards.{name}.field", f"{text!r} is what other formats know; of fields write '.{text}'")
+            elif text and text not in FIELDS.values():
+                try:
+                    Fields([*paths, FieldPath(text)])
+                except ValueError as error:
+                    self._wrong(f"boards.{name}.field", str(error))
+                else:
+                    paths.append(FieldPath(text))
+        if any_json and not paths:
+            example = '[boards.usernames] field = "user.name"'
+            self._wrong("stream.format", f"'fields' needs a board that says what it counts, such as {example}")
+        if any_json and self.tree["filter"]["languages"]:
+            self._wrong("filter.languages", "the format 'fields' knows no languages")
+
+    def _streams(self) -> None:
+        default = msgspec.to_builtins(StreamSettings())
+        for path in self.labels:
+            section, _, key = path.partition(".")
+            if section == "stream" and self.tree["stream"][key] != default[key]:
+                self._wrong(path, "does not go together with tables [streams.NAME]: put it into one of them")
+        names = [stream["name"] or name for name, stream in self.tree["streams"].items()]
+        for name, stream in self.tree["streams"].items():
+            if stream["url"] == DEMO:
+                self._wrong(f"streams.{name}.url", "is missing, or demo:, which is only shown alone")
+            if names.count(stream["name"] or name) > 1:
+                self._wrong(f"streams.{name}.name", f"{shown(stream['name'] or name)} is another stream's name too")
+
+    def _wrong(self, path: str, line: str) -> None:
+        table = path.rpartition(".")[0]
+        label = self.labels.get(path) or self.labels.get(table) or "settings"
+        self.problems.append(f"{label}: {path}: {line}")
+
+
+def _defaults(kind: str, name: str) -> dict[str, Any]:
+    """Give what a table of the user's choosing begins with."""
+    settings = BoardSettings(key=f"{name}_scoreboard") if kind == "boards" else StreamSettings()
+    defaults: dict[str, Any] = msgspec.to_builtins(settings)
+    return defaults

@@ -6,20 +6,22 @@ are read here at each scrape, so that a post costs nothing more for being watche
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tweetboard import __version__
-from tweetboard.formats.decoding import Skipped
-from tweetboard.outbox import Published
+from tweetboard.feed import Feed
+from tweetboard.follower import Heard
 from tweetboard.store import Store
-from tweetboard.subscriber import Heard
-from tweetboard.supervision import StreamState
-from tweetboard.volume import Volume
+
+Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
+Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
+F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,11 +29,8 @@ class Watched(Collector):
     """Everything that is watched: the parts' own states, read when asked."""
 
     store: Store
-    stream: StreamState
-    published: Published
+    feeds: Sequence[Feed]
     heard: Mapping[str, Heard]
-    skipped: Skipped
-    volume: Volume
     requests: Counter[tuple[str, str]]
     embedded_restarts: Callable[[], int] = lambda: 0
 
@@ -43,12 +42,10 @@ class Watched(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics as of now."""
-        build = GaugeMetricFamily("tweetboard_build_info", "The running version.", labels=["version"])
-        build.add_metric([__version__], 1)
-        yield build
+        yield _gauges("build_info", "The running version.", ("version",), [((__version__,), 1)])
         yield _gauge("tasks", "Tasks on the event loop; more and more of them would be a leak.", _tasks())
-        yield from self._of_stream()
-        yield from self._of_publisher()
+        yield from self._of_streams()
+        yield from self._of_publishers()
         yield from self._of_subscribers()
         yield _gauge("redis_up", "Whether the last command found Redis.", self.store.available)
         yield _counter("redis_round_trips", "Commands answered by Redis.", self.store.round_trips)
@@ -58,45 +55,52 @@ class Watched(Collector):
         requests = self.requests.items()
         yield _counters("http_requests", "Requests answered.", ("route", "status"), requests)
 
-    def _of_stream(self) -> Iterator[Metric]:
-        state = self.stream
-        yield _gauge("stream_up", "Whether the stream is connected.", state.live)
-        yield _counter("stream_connects", "Connections made to the stream.", state.connects)
-        lost = (((cause,), count) for cause, count in state.lost.items())
-        yield _counters("stream_losses", "Connections that ended or failed.", ("cause",), lost)
-        yield _counter("stream_received_bytes", "Bytes read from the stream.", state.received_bytes)
-        yield _gauge("stream_last_received_timestamp_seconds", "When it last said anything.", state.last_received)
-        yield _counter("stream_gap_seconds", "Time nobody listened to a stream that cannot go back.", state.gap_s)
-        yield _gauge("stream_quiet", "Whether a live stream brings no posts for unusually long.", self.volume.quiet)
-        text = "Posts that the stream said it left out, being more than it delivers."
-        yield _counter("stream_undelivered_posts", text, self.skipped.undelivered)
-        yield _counter("stream_repeats", "Records that a resumed stream sent again.", state.repeats)
-        skipped = [((reason,), count) for reason, count in self.skipped.items()]
-        skipped.append((("oversized",), state.oversized))
-        yield _counters("skipped", "Records and names that came to nothing.", ("reason",), skipped)
+    def _of_streams(self) -> Iterator[Metric]:
+        def state(name: str, text: str, attribute: str, make: Callable[..., Family]) -> Metric:
+            return self._each(make, f"stream_{name}", text, lambda feed: float(getattr(feed.state, attribute)))
 
-    def _of_publisher(self) -> Iterator[Metric]:
-        done = self.published
-        yield _counter("posts", "Posts read.", done.posts)
-        yield _counter("names", "Names read, for all channels.", done.names)
-        yield _counter("batches", "Batches put together.", done.batches)
-        yield _counter("batches_sent_again", "Batches that had to be sent again.", done.sent_again)
-        yield _counter("batches_lost", "Batches gone before every board had them.", done.lost_batches)
-        yield _counter("names_lost", "Names lost with a session, at most.", done.lost_names)
-        yield _counter("posts_repeated", "Posts that an upstream's refill sent again.", done.repeats)
-        yield _counter("sessions", "Sessions begun.", done.sessions)
-        yield _gauge("unapplied_bytes", "Names read and not on every board yet.", done.unapplied_bytes)
-        yield _gauge("standby", "Whether another instance has the stream.", done.standby)
+        yield state("up", "Whether the stream is connected.", "live", _gauges)
+        yield state("connects", "Connections made to the stream.", "connects", _counters)
+        lost = [((feed.name, cause), count) for feed in self.feeds for cause, count in feed.state.lost.items()]
+        yield _counters("stream_losses", "Connections that ended or failed.", ("stream", "cause"), lost)
+        yield state("received_bytes", "Bytes read from the stream.", "received_bytes", _counters)
+        yield state("last_received_timestamp_seconds", "When it last said anything.", "last_received", _gauges)
+        yield state("gap_seconds", "Time nobody listened to a stream that cannot go back.", "gap_s", _counters)
+        yield state("repeats", "Records that a resumed stream sent again.", "repeats", _counters)
+        quiet = "Whether a live stream brings no posts for unusually long."
+        yield self._each(_gauges, "stream_quiet", quiet, lambda feed: feed.volume.quiet)
+        left_out = "Posts that the stream said it left out, being more than it delivers."
+        yield self._each(_counters, "stream_undelivered_posts", left_out, lambda feed: feed.skipped.undelivered)
+        nothing = [
+            ((feed.name, reason), count) for feed in self.feeds for reason, count in feed.came_to_nothing.items()
+        ]
+        yield _counters("skipped", "Records and names that came to nothing.", ("stream", "reason"), nothing)
+
+    def _of_publishers(self) -> Iterator[Metric]:
+        def done(name: str, text: str, attribute: str, make: Callable[..., Family] = _counters) -> Metric:
+            return self._each(make, name, text, lambda feed: float(getattr(feed.publisher.published, attribute)))
+
+        yield done("posts", "Posts read.", "posts")
+        yield done("names", "Names read, for all channels.", "names")
+        yield done("batches", "Batches put together.", "batches")
+        yield done("batches_sent_again", "Batches that had to be sent again.", "sent_again")
+        yield done("batches_lost", "Batches gone before every board had them.", "lost_batches")
+        yield done("names_lost", "Names lost with a session, at most.", "lost_names")
+        yield done("posts_repeated", "Posts that an upstream's refill sent again.", "repeats")
+        yield done("sessions", "Sessions begun.", "sessions")
+        yield done("unapplied_bytes", "Names read and not on every board yet.", "unapplied_bytes", _gauges)
+        yield done("standby", "Whether another instance has the stream.", "standby", _gauges)
+
+    def _each(self, make: Callable[..., Family], name: str, text: str, value: Callable[[Feed], float]) -> Metric:
+        return make(name, text, ("stream",), [((feed.name,), value(feed)) for feed in self.feeds])
 
     def _of_subscribers(self) -> Iterator[Metric]:
         def each(name: str, text: str, attribute: str) -> Metric:
             values = (((board,), int(getattr(heard, attribute))) for board, heard in self.heard.items())
             return _counters(name, text, ("board",), values)
 
-        up = GaugeMetricFamily("tweetboard_channel_up", "Whether the channel is subscribed.", labels=["board"])
-        for board, heard in self.heard.items():
-            up.add_metric([board], heard.subscribed)
-        yield up
+        up = [((board,), heard.subscribed) for board, heard in self.heard.items()]
+        yield _gauges("channel_up", "Whether the channel is subscribed.", ("board",), up)
         yield each("messages", "Messages heard.", "messages")
         yield each("messages_foreign", "Messages of other instances or sessions.", "foreign")
         yield each("messages_unreadable", "Messages that are none of ours.", "unreadable")
@@ -123,8 +127,15 @@ def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"tweetboard_{name}", text, value=value)
 
 
-def _counters(name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-    family = CounterMetricFamily(f"tweetboard_{name}", text, labels=labels)
+def _counters(name: str, text: str, labels: tuple[str, ...], values: Values) -> CounterMetricFamily:
+    return _filled(CounterMetricFamily(f"tweetboard_{name}", text, labels=labels), values)
+
+
+def _gauges(name: str, text: str, labels: tuple[str, ...], values: Values) -> GaugeMetricFamily:
+    return _filled(GaugeMetricFamily(f"tweetboard_{name}", text, labels=labels), values)
+
+
+def _filled(family: F, values: Values) -> F:
     for label_values, value in values:
         family.add_metric(label_values, value)
     return family

@@ -13,7 +13,7 @@ import msgspec
 
 from tweetboard.channel import body
 from tweetboard.errors import SessionEnded
-from tweetboard.posts import Post
+from tweetboard.posts import Channel, Post, authors
 
 MAX_BATCH_NAMES: Final = 16_384
 """A script over so many names holds Redis for some 50 ms, which every reader of a board waits for."""
@@ -52,14 +52,35 @@ class Batch(msgspec.Struct, gc=False):
     sent_at: float = 0.0
 
 
-class Draft:
-    """A batch that is still being gathered: names and run lengths per channel."""
+class Column:
+    """What one channel has gathered: its names, and their times as run lengths."""
 
-    def __init__(self) -> None:
-        self.authors: list[str] = []
-        self.hashtags: list[str] = []
-        self.author_times: list[tuple[int, int]] = []
-        self.hashtag_times: list[tuple[int, int]] = []
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.names: list[str] = []
+        self.times: list[tuple[int, int]] = []
+
+    def add(self, posts: Sequence[Post], starts: Sequence[int]) -> int:
+        """Take in the names of posts, each with the start of its bucket; returns their size in a body."""
+        if not self.channel.reposts and any(post.is_repost for post in posts):
+            kept = [(post, start) for post, start in zip(posts, starts, strict=True) if not post.is_repost]
+            posts, starts = [post for post, _ in kept], [start for _, start in kept]
+        names = self.channel.names(posts)
+        if names and min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
+            _lengthen(self.times, starts[0], len(names))
+        elif names:
+            for start, post in zip(starts, posts, strict=True):
+                _lengthen(self.times, start, len(self.channel.names([post])))
+        self.names += names
+        return _size_bytes(names) + 3 * len(names)  # two quotes and a comma each
+
+
+class Draft:
+    """A batch that is still being gathered, for these channels."""
+
+    def __init__(self, channels: Iterable[Channel] = ()) -> None:
+        self.columns = [Column(channel) for channel in channels]
+        self.displays: dict[str, str] = {}
         self.ids: list[str] = []
         self.position = ""
         self.size_bytes = 0
@@ -75,32 +96,24 @@ class Draft:
 
     @property
     def names(self) -> int:
-        """How many names are in it, on both channels together."""
-        return self._sealed[1] if self._sealed else len(self.authors) + len(self.hashtags)
+        """How many names are in it, on all channels together."""
+        return self._sealed[1] if self._sealed else sum(len(column.names) for column in self.columns)
 
     @property
     def full(self) -> bool:
         """Whether further posts belong into another draft."""
-        sealed = self._sealed is not None
-        return sealed or len(self.authors) + len(self.hashtags) >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
+        return self._sealed is not None or self.names >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int) -> None:
         """Take in one post or more; `now` stands in for a time they lack or one that lies ahead of it."""
         times = [post.time if 0 < post.time < now else now for post in posts]
         starts = [time - time % bucket_s for time in times]
-        authors = [post.author for post in posts]
-        hashtags = [tag for post in posts for tag in post.hashtags]
-        if min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
-            _lengthen(self.author_times, starts[0], len(authors) - authors.count(""))
-            _lengthen(self.hashtag_times, starts[0], len(hashtags))
-        else:
-            for start, post in zip(starts, posts, strict=True):
-                _lengthen(self.author_times, start, 1 if post.author else 0)
-                _lengthen(self.hashtag_times, start, len(post.hashtags))
-        self.authors += filter(None, authors)
-        self.hashtags += hashtags
-        # Three more bytes a name: two quotes and a comma.
-        self.size_bytes += _size_bytes(authors) + _size_bytes(hashtags) + 3 * (len(authors) + len(hashtags))
+        for column in self.columns:
+            self.size_bytes += column.add(posts, starts)
+        displays = {post.author: post.display for post in posts if post.display}
+        if displays:
+            self.displays |= displays
+            self.size_bytes += _size_bytes(displays) + _size_bytes(displays.values()) + 6 * len(displays)
         self.position = position
 
     def batch(self, seq: int) -> Batch:
@@ -113,11 +126,13 @@ class Draft:
         """Encode the names, nothing is added any more: as Python's strings they take four times the memory."""
         if self._sealed is None:
             bodies = {
-                "usernames": body(self.author_times, self.authors),
-                "hashtags": body(self.hashtag_times, self.hashtags),
+                column.channel.name: body(
+                    column.times, column.names, self.displays if column.channel.names is authors else None
+                )
+                for column in self.columns
             }
             self._sealed = bodies, self.names
-            self.authors, self.hashtags, self.author_times, self.hashtag_times = [], [], [], []
+            self.columns, self.displays = [], {}
         return self._sealed
 
 
@@ -153,15 +168,24 @@ class Left(NamedTuple):
 
 
 class Outbox:
-    """Drafts on their way to being batches, and batches on their way out of memory. Pure; one task at a time.
+    """Drafts on their way to being batches of these channels, and batches on their way out of memory. Pure.
 
-    `acknowledged` is the last batch known to be in the journal; `drafts` are what an earlier session has left.
+    One task at a time. `acknowledged` is the last batch known to be in the journal; `drafts` are what an earlier
+    session has left.
     """
 
     def __init__(
-        self, seq: int, *, bucket_s: int, published: Published, keep_ids: bool = False, drafts: Iterable[Draft] = ()
+        self,
+        seq: int,
+        channels: Sequence[Channel],
+        *,
+        bucket_s: int,
+        published: Published,
+        keep_ids: bool = False,
+        drafts: Iterable[Draft] = (),
     ) -> None:
         self.acknowledged = seq
+        self._channels = channels
         self._drafts = deque(drafts)
         self._batches: deque[Batch] = deque()  # ascending without a gap: remembered ones, then ones to be sent
         self._bucket_s = bucket_s
@@ -177,7 +201,7 @@ class Outbox:
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
                 self._drafts[-1].seal()
-            self._drafts.append(Draft())
+            self._drafts.append(Draft(self._channels))
         draft = self._drafts[-1]
         before = draft.names
         draft.add(posts, position, now=now, bucket_s=self._bucket_s)

@@ -1,7 +1,10 @@
-"""The vocabulary between a format and the publisher: a post, and why a record was none.
+"""The vocabulary between a format and the publisher: a post, why a record was none, and what a channel takes of posts.
 
 What must not come here: how any source spells a post (formats/), or how posts are gathered (publisher.py).
 """
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -10,14 +13,22 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     """One post, as far as a leaderboard cares.
 
     `id` is the source's own, "" where it has none; `time` is Unix time in whole seconds, 0 where the source does not
-    say. `author` is as the source spells it, "" where that is no name; `hashtags` come without their sign, in the
-    post's order and spelling, once each after folding. A format hands over both as they stand; its decoder cleans them.
+    say. `author` is as the source spells it, "" where nobody is named; `hashtags` come without their sign, in the
+    post's order and spelling, once each after folding; `fields` has, for each path that some board counts, the names
+    that stand there. A format hands over all of them as they stand; its decoder cleans them. `display` is what to show
+    for an author who is counted under something that nobody reads. `languages` are BCP 47 tags, none where unknown; a
+    repost only passes on what another has posted.
     """
 
     id: str
     time: int
     author: str
     hashtags: tuple[str, ...] = ()
+    display: str = ""
+    languages: tuple[str, ...] = ()
+    is_bot: bool = False
+    is_repost: bool = False
+    fields: tuple[tuple[str, ...], ...] = ()
 
 
 class Skip(msgspec.Struct, frozen=True, gc=False):
@@ -28,3 +39,27 @@ class Skip(msgspec.Struct, frozen=True, gc=False):
 
     reason: str
     undelivered: int = 0
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What one channel carries: `names` takes them out of posts, in order; without `reposts` those are left out."""
+
+    name: str
+    names: Callable[[Sequence[Post]], list[str]]
+    reposts: bool = True
+
+
+def authors(posts: Sequence[Post]) -> list[str]:
+    """Name who posted."""
+    return [post.author for post in posts if post.author]
+
+
+def hashtags(posts: Sequence[Post]) -> list[str]:
+    """Name the posts' hashtags."""
+    return [tag for post in posts for tag in post.hashtags]
+
+
+def field(place: int) -> Callable[[Sequence[Post]], list[str]]:
+    """Make what names the values of one of the posts' `fields`."""
+    return lambda posts: [name for post in posts for name in post.fields[place]]

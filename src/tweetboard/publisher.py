@@ -16,7 +16,7 @@ from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
 from tweetboard.outbox import Batch, Outbox, Published, RecentIds
-from tweetboard.posts import Post
+from tweetboard.posts import Channel, Post
 from tweetboard.store import Store
 from tweetboard.waiting import first_of, pass_cancellation
 
@@ -56,7 +56,7 @@ class Decodes(Protocol):
 class Publisher:
     """Publishes one source to one journal while it holds the lease; waits as a standby while another does.
 
-    `boards` are the names of all that are fed; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
+    `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
     ids of posts are kept for an upstream whose refill repeats them, 0 for none.
     """
 
@@ -66,18 +66,18 @@ class Publisher:
         journal: Journal,
         lease: Lease,
         *,
-        boards: Sequence[str],
+        channels: Sequence[Channel],
         bucket_s: int = 1,
         keep_ids_s: int = 0,
     ) -> None:
         self._store = store
         self._journal = journal
         self._lease = lease
-        self._boards = boards
+        self._channels = channels
         self._bucket_s = bucket_s
         self._ids = RecentIds(keep_ids_s)
         self.published = Published()
-        self._outbox = Outbox(0, bucket_s=bucket_s, published=self.published)
+        self._outbox = Outbox(0, channels, bucket_s=bucket_s, published=self.published)
         self._ended: Session | None = None
         self._given_up_names = 0
         self._wake = asyncio.Event()
@@ -171,6 +171,7 @@ class Publisher:
             self._given_up_names += left.lost_names if begun is None else left.dropped_names
         self._outbox = Outbox(
             0 if begun is None else begun.seq,
+            self._channels,
             bucket_s=self._bucket_s,
             published=self.published,
             keep_ids=self._ids.keep_s > 0,
@@ -191,7 +192,7 @@ class Publisher:
             )
 
     async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
-        session = self._ended = Session(begun, self._boards, self._outbox.applied)
+        session = self._ended = Session(begun, [channel.name for channel in self._channels], self._outbox.applied)
         self._journal.open(session)
         async with asyncio.TaskGroup() as group:
             lease = group.create_task(self._keep_lease(session, source), name="lease")

@@ -4,8 +4,8 @@ What lives here: applying, and reading the board (scoreboard.lua has the steps).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, cast
 
 import msgspec
 
@@ -16,8 +16,14 @@ from tweetboard.store import Script, Store
 _SCRIPT = Script("scoreboard")
 
 
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
 class Row(msgspec.Struct, frozen=True):
-    """One line of a board; names with the same score share a rank (1, 2, 2, 4)."""
+    """One line of a board; names with the same score share a rank (1, 2, 2, 4).
+
+    `display` is how the name is to be shown: the spelling met most often, or what the source calls it.
+    """
 
     rank: int
     name: str
@@ -35,15 +41,30 @@ class Page(msgspec.Struct, frozen=True):
 class Scoreboard:
     """The board `name` at an unprefixed Redis `key`.
 
-    `fold` maps a name as posts spell it to its identity; without it every spelling is one of its own.
+    `fold` maps a name as posts spell it to its identity; without it every spelling is one of its own. What `hidden`
+    names at the moment of reading is as if it were not on the board.
     """
 
-    def __init__(self, store: Store, name: str, key: str, fold: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        key: str,
+        fold: Callable[[str], str] | None = None,
+        hidden: Callable[[], Sequence[str]] = lambda: (),
+    ) -> None:
         self._store = store
         self.name = name
         self.key = store.key(key)
         self.applied_key = f"{self.key}:applied"
         self._fold = fold
+        self._hidden = hidden
+        self._keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
+
+    @property
+    def keys(self) -> list[str]:
+        """All that is kept of the board in Redis."""
+        return [*self._keys, self.applied_key]
 
     async def applied(self, stream: str) -> int | None:
         """Read the last batch of `stream` that is on the board; None where it never was. Raises `StoreError`."""
@@ -51,9 +72,18 @@ class Scoreboard:
         return None if reply is None else int(reply)
 
     async def apply(
-        self, stream: str, stream_key: str, token: str, first: int, last: int, names: Iterable[str]
+        self,
+        stream: str,
+        stream_key: str,
+        token: str,
+        first: int,
+        last: int,
+        names: Iterable[str],
+        displays: Mapping[str, str] = _NOTHING,
     ) -> None:
         """Add the names of the batches `first` to `last` in one step, which also notes that they are in.
+
+        `displays` says how names are to be shown from now on.
 
         Raises `SessionEnded` where `token` no longer owns the stream, `OutOfStep` (with what is on the board) where the
         batches do not follow or the journal does not have them, and `StoreError`; nothing was added then, except that
@@ -61,8 +91,8 @@ class Scoreboard:
         """
         reply = await self._store.run(
             _SCRIPT,
-            [self.key, self.applied_key, stream_key],
-            *("apply", stream, token, first, last, self._counts(names)),
+            [*self._keys, self.applied_key, stream_key],
+            *("apply", stream, token, first, last, *self._counted(names, displays)),
         )
         outcome, number = cast("tuple[bytes, int]", reply)
         if outcome == b"fenced":
@@ -75,30 +105,40 @@ class Scoreboard:
 
         Raises `StoreError`; after `StoreUnavailable` it must not be tried again, for they may be in.
         """
-        return await self._store.run(_SCRIPT, [self.key, lease_key], "bare", holder, self._counts(names)) == 1
+        return await self._store.run(_SCRIPT, [*self._keys, lease_key], "bare", holder, *self._counted(names)) == 1
 
     async def top(self, *, offset: int = 0, limit: int = 10) -> Page:
         """Read `limit` rows from `offset` on; within a tie the order is Redis's own, names from Z to A.
 
         Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers.
         """
-        reply = await self._store.run(_SCRIPT, [self.key], "top", offset, limit, writes=False)
-        total, above, flat = cast("tuple[int, int, list[bytes]]", reply)
+        hidden = msgspec.json.encode(self._hidden())
+        reply = await self._store.run(_SCRIPT, self._keys[:2], "top", offset, limit, hidden, writes=False)
+        total, above, flat, shown = cast("tuple[int, int, list[bytes], list[bytes | None]]", reply)
         rows: list[Row] = []
         rank, previous = above + 1, None
-        for place, (member, text) in enumerate(zip(flat[::2], flat[1::2], strict=True), offset + 1):
+        for place, (member, text, display) in enumerate(zip(flat[::2], flat[1::2], shown, strict=True), offset + 1):
             score = self._whole(text)
             if previous is not None and score != previous:
                 rank = place
             previous = score
             name = member.decode("utf-8", "replace")
-            rows.append(Row(rank, name, name, score))
+            rows.append(Row(rank, name, name if display is None else display.decode("utf-8", "replace"), score))
         return Page(total, rows)
 
-    def _counts(self, names: Iterable[str]) -> bytes:
-        counts = Counter(names if self._fold is None else map(self._fold, names))
-        counts.pop("", None)  # a bare name may fold to nothing; those of posts are checked before
-        return msgspec.json.encode(counts)
+    def _counted(self, names: Iterable[str], displays: Mapping[str, str] = _NOTHING) -> tuple[bytes, bytes, bytes]:
+        """Count names as scoreboard.lua takes them."""
+        counts = Counter(names)
+        if self._fold is None:
+            return msgspec.json.encode(counts), b"", msgspec.json.encode(displays)
+        identities, spelled = Counter[str](), list[tuple[str, str, int]]()
+        for spelling, count in counts.items():
+            identity = self._fold(spelling)
+            if identity:  # a bare name may fold to nothing; those of posts are checked before
+                identities[identity] += count
+                if identity != spelling:
+                    spelled.append((identity, spelling, count))
+        return msgspec.json.encode(identities), msgspec.json.encode(spelled), msgspec.json.encode(displays)
 
     def _whole(self, text: bytes) -> int:
         score = float(text)

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from tweetboard.config import DEMO, StreamSettings
 from tweetboard.formats import FORMATS, flat
 from tweetboard.presets import Place
+from tweetboard.settings import DEMO, StreamSettings
 from tweetboard.stream import HttpStream, open_client, open_session
 from tweetboard.supervision import Supervised
 from tweetboard.websocket import WebSocketStream

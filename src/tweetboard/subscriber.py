@@ -1,84 +1,52 @@
-"""One channel's names go onto one board: from the channel while all is well, from the journal whenever in doubt.
+"""One channel is listened to: batches go to the follower of their stream, bare names onto the board.
 
-What lives here: listening, keeping messages in order, applying, catching up, bare names. What must not: the steps
-inside Redis (scoreboard.lua). A subscriber never trusts its own memory after an error: it reads `applied` again.
+What lives here: listening, telling streams apart, bare names. What must not: in which order batches count
+(follower.py), or the steps inside Redis (scoreboard.lua).
 """
 
 import asyncio
-import logging
-from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from tweetboard.channel import Head, decode, decode_head, subscribe
-from tweetboard.errors import SessionEnded, StoreUnavailable
+from tweetboard.channel import decode_head, subscribe
+from tweetboard.errors import StoreUnavailable
+from tweetboard.follower import Follower, Heard
 from tweetboard.formats.hashtags import clean
-from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
+from tweetboard.journal import Journal
 from tweetboard.lease import Lease
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import BACKOFF_S, Store
-from tweetboard.waiting import pass_cancellation, within
-
-MAX_APPLY_NAMES: Final = 16_384
-"""As many names go into one step: see `outbox.MAX_BATCH_NAMES`."""
-
-MAX_HEARD_BYTES: Final = 16 << 20
-"""Messages heard but not applied; twice what a publisher may be ahead. Beyond it they go, the journal has them."""
+from tweetboard.waiting import pass_cancellation
 
 MAX_BARE_NAMES: Final = 65_536
 """Bare names heard but not added; beyond it further ones are lost, which at-most-once allows, and counted."""
 
-CATCH_UP_BATCHES: Final = 16
-"""Batches read from the journal at once: at most 16 MiB."""
-
-OVERDUE_S: Final = 1.0
-"""The journal may be ahead of a board for this long before the channel is taken for dead."""
-
-log = logging.getLogger(__name__)
-
-
-class Heard(msgspec.Struct):
-    """What a subscriber has met so far; `subscribed` is the present state."""
-
-    messages: int = 0
-    foreign: int = 0
-    unreadable: int = 0
-    overflows: int = 0
-    catch_ups: int = 0
-    applies: int = 0
-    names: int = 0
-    bare_names: int = 0
-    bare_names_dropped: int = 0
-    subscribed: bool = False
-
 
 class Subscriber:
-    """Counts one channel onto one board: batches of the journal's session, and bare names while `bare` is held."""
+    """Counts one channel onto one board: the batches of each journal's session, and bare names while `bare` is held."""
 
-    def __init__(self, store: Store, journal: Journal, board: Scoreboard, bare: Lease) -> None:
+    def __init__(self, store: Store, journals: Iterable[Journal], board: Scoreboard, bare: Lease) -> None:
         self._store = store
-        self._journal = journal
         self._board = board
         self._bare_lease = bare
         self.heard = Heard()
         self.subscribed = asyncio.Event()
-        self._messages: deque[tuple[Head, bytes]] = deque()
-        self._message_bytes = 0
         self._bare: list[str] = []
-        self._applied = NO_BATCH
-        self._in_doubt = True  # about _applied: it must be read again
-        self._wake = asyncio.Event()
+        self._bare_came = asyncio.Event()
         self._resubscribe = asyncio.Event()
-        journal.listeners.append(self._lose_track)
+        self._followers = {
+            journal.name: Follower(store, journal, board, self.heard, self._resubscribe.set) for journal in journals
+        }
 
     async def run(self) -> None:
         """Listen and apply until cancelled; raises `StoreRefused` in a group."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(), name=f"listen {self._board.name}")
-            group.create_task(self._apply_all(), name=f"apply {self._board.name}")
-
-    # Listening
+            group.create_task(self._add_bare_names(), name=f"bare {self._board.name}")
+            for stream, follower in self._followers.items():
+                group.create_task(follower.run(), name=f"apply {self._board.name} of {stream}")
 
     async def _listen(self) -> None:
         while True:
@@ -108,23 +76,20 @@ class Subscriber:
                 else:
                     self._accept_bare(data)
 
+    def _lose_track(self) -> None:
+        for follower in self._followers.values():
+            follower.lose_track()
+
     def _accept(self, data: bytes) -> None:
         self.heard.messages += 1
-        session = self._journal.session
         try:
             message = decode_head(data)
         except (msgspec.MsgspecError, UnicodeError):
             self.heard.unreadable += 1
             return
-        if session is None or message.session != session.token or message.source != self._journal.name:
+        follower = self._followers.get(message.source)
+        if follower is None or not follower.accept(message, data):
             self.heard.foreign += 1
-            return
-        self._messages.append((message, data))
-        self._message_bytes += len(data)
-        if self._message_bytes > MAX_HEARD_BYTES:
-            self.heard.overflows += 1
-            self._lose_track()
-        self._wake.set()
 
     def _accept_bare(self, data: bytes) -> None:
         name = clean(data.decode("utf-8", "surrogateescape"))
@@ -132,136 +97,20 @@ class Subscriber:
             self.heard.bare_names_dropped += 1
         elif self._bare_lease.held:
             self._bare.append(name)
-            self._wake.set()
+            self._bare_came.set()
 
-    def _lose_track(self) -> None:
-        """Forget everything that was heard: from here on only what Redis says counts."""
-        self._forget()
-        self._wake.set()
-
-    def _forget(self) -> None:
-        self._in_doubt = True
-        self._messages.clear()
-        self._message_bytes = 0
-
-    # Applying
-
-    async def _apply_all(self) -> None:
+    async def _add_bare_names(self) -> None:
         while True:
-            session = self._journal.session
+            await self._bare_came.wait()
+            self._bare_came.clear()
+            names, self._bare = self._bare, []
             try:
-                if self._bare:
-                    await self._add_bare()
-                if session is not None:
-                    await self._advance(session)
+                # At most once: what fails here may be in, so it is not tried again.
+                added = await self._board.add_bare(self._bare_lease.key, self._bare_lease.holder, names)
             except StoreUnavailable:
-                self._forget()
                 await self._store.wait()
-            except OutOfStep:
-                self._forget()
-            except SessionEnded:
-                self._forget()
-                await self._rest(session)
-            else:
-                await self._rest(session)
-
-    async def _advance(self, session: Session) -> None:
-        """Bring the board as far as can be known from here. Raises what `Scoreboard.apply` raises."""
-        while True:
-            if self._in_doubt:
-                self._in_doubt = False
-                await self._catch_up(session)
-            elif run := self._next_run():
-                try:
-                    await self._apply(session, run)
-                except (msgspec.MsgspecError, UnicodeError):
-                    self.heard.unreadable += 1  # its head was sound, its names are not: the journal has the true ones
-                    self._forget()
-            elif not self._in_doubt:
-                return
-
-    def _next_run(self) -> list[tuple[int, bytes]]:
-        """Take the messages that follow what is applied, as many as go into one step; a gap is cause for doubt."""
-        run: list[tuple[int, bytes]] = []
-        names = 0
-        while self._messages:
-            message, data = self._messages[0]
-            expected = self._applied + 1 + len(run)
-            if message.seq == expected:
-                names += message.count
-                if run and names > MAX_APPLY_NAMES:
-                    break
-                run.append((message.seq, data))
-            elif message.seq > expected:
-                if not run:
-                    self._forget()
-                break
-            self._messages.popleft()
-            self._message_bytes -= len(data)
-        return run
-
-    async def _apply(self, session: Session, run: list[tuple[int, bytes]]) -> None:
-        first, last = run[0][0], run[-1][0]
-        names = [name for _, data in run for name in decode(data).names]
-        token = session.token
-        await self._board.apply(self._journal.name, self._journal.stream_key, token, first, last, names)
-        self._applied = last
-        self.heard.applies += 1
-        self.heard.names += len(names)
-        session.note_applied(self._board.name, last)
-
-    async def _catch_up(self, session: Session) -> None:
-        """Read what is applied, then apply what the journal has after it until it has no more.
-
-        Raises `SessionEnded`, and marks the session as broken, where batches are missing or nothing says where the
-        board stands: the begin of another session settles that.
-        """
-        self.heard.catch_ups += 1
-        self._applied = await self._read_applied(session)
-        while batches := await self._journal.read(self._board.name, self._applied, CATCH_UP_BATCHES):
-            if batches[0][0] != self._applied + 1:
-                # An apply whose answer was lost may have been carried out since; only if not, the batch is gone.
-                applied, self._applied = self._applied, await self._read_applied(session)
-                if applied == self._applied:
-                    raise session.broken_by(f"batch {applied + 1} has gone from the journal")
                 continue
-            while batches:
-                fitting = _fitting(batches)
-                await self._apply(session, batches[:fitting])
-                del batches[:fitting]
-
-    async def _read_applied(self, session: Session) -> int:
-        applied = await self._board.applied(self._journal.name)
-        if applied is None:
-            raise session.broken_by(f"{self._board.applied_key} says nothing about stream {self._journal.name}")
-        session.note_applied(self._board.name, applied)
-        return applied
-
-    async def _add_bare(self) -> None:
-        names, self._bare = self._bare, []
-        # At most once: what fails here may be in, so it is not tried again.
-        if await self._board.add_bare(self._bare_lease.key, self._bare_lease.holder, names):
-            self.heard.bare_names += len(names)
-        else:
-            self.heard.bare_names_dropped += len(names)
-
-    async def _rest(self, session: Session | None) -> None:
-        """Wait for something to do; a channel that stays silent while the journal is ahead is given up."""
-        if session is None:
-            await self._wake.wait()
-        else:
-            due = session.seq
-            if not await within(OVERDUE_S, self._wake) and session.applied[self._board.name] < due <= session.seq:
-                self._forget()
-                self._resubscribe.set()
-        self._wake.clear()
-
-
-def _fitting(batches: list[tuple[int, bytes]]) -> int:
-    """Count the first batches that go into one step together; at least one."""
-    names = 0
-    for number, (_, data) in enumerate(batches):
-        names += decode_head(data).count
-        if number and names > MAX_APPLY_NAMES:
-            return number
-    return len(batches)
+            if added:
+                self.heard.bare_names += len(names)
+            else:
+                self.heard.bare_names_dropped += len(names)

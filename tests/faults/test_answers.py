@@ -12,9 +12,8 @@ from typing import Final, TypeAlias
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, a_pipe, running, scores
+from pipe import ListSource, OneStream, a_pipe, running, scores
 from processes import daemon, redis_server, redis_url
-from tweetboard.daemon import Pipe
 from tweetboard.errors import StoreRefused
 from tweetboard.store import Store, open_store
 
@@ -42,12 +41,12 @@ async def opened(folder: Path) -> AsyncIterator[Store]:
         yield store
 
 
-def all_there(pipe: Pipe, posts: int) -> bool:
-    session = pipe.journal.session
+def all_there(pipe: OneStream, posts: int) -> bool:
+    session = pipe.feed.journal.session
     return (
         session is not None
-        and pipe.publisher.published.posts == posts
-        and pipe.publisher.outstanding_names == 0
+        and pipe.feed.publisher.published.posts == posts
+        and pipe.feed.publisher.outstanding_names == 0
         and session.lowest_applied == session.seq
     )
 
@@ -162,7 +161,7 @@ async def test_a_key_with_another_programs_data_ends_the_run_with_its_name_and_k
 ) -> None:
     async with redis_server(folder / "r"), opened(folder / "r") as store:
         await store.execute("SET", key, "precious")
-        pipe = a_pipe(store, keep_ids_s=60)
+        pipe = a_pipe(store, refill_minutes=1)
         with pytest.raises(BaseExceptionGroup) as caught:
             async with running(pipe, ListSource(POSTS, stays=True)) as stopping:
                 await stopping.wait()

@@ -26,14 +26,14 @@ def named(did: str, handle: str) -> bytes:
     ).encode()
 
 
-def authors(*records: bytes) -> list[str]:
-    return [post.author for post in decode("bluesky", *records).posts]
+def shown(*records: bytes) -> list[str]:
+    return [post.display for post in decode("bluesky", *records).posts]
 
 
 def test_the_fixture_counts_as_its_reader_would() -> None:
     found = decode("bluesky", *lines_of(FIXTURES / "bluesky.ndjson"))
     assert counted(found.posts) == (
-        {"did:plc:mira": 2, "did:plc:jon": 2, "mira.town.example": 1},
+        {"did:plc:mira": 3, "did:plc:jon": 2},
         {"garten": 2, "tea": 1},
     )
     assert found.skipped == {
@@ -55,20 +55,27 @@ def test_a_post_has_its_accounts_and_its_own_key_for_an_id_and_the_streams_time(
     ]
 
 
-def test_an_account_has_the_handle_it_had_last() -> None:
-    assert authors(
-        commit(), named("did:plc:a", "one.example"), commit(), named("did:plc:a", "two.example"), commit()
-    ) == [
-        "did:plc:a",
-        "one.example",
-        "two.example",
-    ]
+def test_an_account_counts_as_itself_and_shows_the_handle_it_had_last() -> None:
+    """Counted by its handle it would stand on the board once for each that it had, and once for none."""
+    records = [commit(), named("did:plc:a", "one.example"), commit(), named("did:plc:a", "two.example"), commit()]
+    assert {post.author for post in decode("bluesky", *records).posts} == {"did:plc:a"}
+    assert shown(*records) == ["", "one.example", "two.example"]
+
+
+@pytest.mark.parametrize(("handle", "display"), [("", ""), ("\u202eelpmaxe.town", "elpmaxe.town"), ("x" * 300, "")])
+def test_a_handle_is_cleaned_like_every_name(handle: str, display: str) -> None:
+    assert shown(named("did:plc:a", handle), commit()) == [display]
+
+
+def test_a_post_has_the_languages_that_its_author_said() -> None:
+    (post,) = decode("bluesky", commit(record={"langs": ["de", "en-GB"]})).posts
+    assert post.languages == ("de", "en-GB")
 
 
 def test_of_too_many_handles_those_seen_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bluesky, "MAX_HANDLES", 2)
     names = [named(did, f"{did}.example") for did in ("a", "b", "a", "c")]
-    assert authors(*names, commit("a"), commit("b"), commit("c")) == ["a.example", "b", "c.example"]
+    assert shown(*names, commit("a"), commit("b"), commit("c")) == ["a.example", "", "c.example"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +127,6 @@ def test_a_messages_time_is_its_position(data: bytes, wanted: str) -> None:
 
 
 def test_2000_damaged_records_are_each_a_post_or_counted() -> None:
-    """But for handles, which would rename the accounts around them."""
+    """But for handles, which would change how the accounts around them are shown."""
     lines = [line for line in lines_of(FIXTURES / "bluesky.ndjson") if line[:5] == b'{"did' and b"handle" not in line]
     check_mutations("bluesky", lines, 5)

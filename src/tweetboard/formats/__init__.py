@@ -3,13 +3,15 @@
 What lives in this file: the list of formats, and telling them apart from a stream's first records.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from tweetboard.errors import StreamRefused
-from tweetboard.formats import bluesky, flat, mastodon, wikimedia, x_v1, x_v2
+from tweetboard.formats import bluesky, fields, flat, mastodon, wikimedia, x_v1, x_v2
 from tweetboard.formats.decoding import Decoder, Format, Skipped, mended, records_of
+from tweetboard.formats.paths import Fields, Path
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
@@ -27,8 +29,9 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class AutoDecoder:
     """Decodes like the format that the first records turn out to have; `format` is None until then."""
 
-    def __init__(self, skipped: Skipped) -> None:
+    def __init__(self, skipped: Skipped, fields: Fields | None = None) -> None:
         self.skipped = skipped
+        self._fields = fields
         self._decoder: Decoder[Any] | None = None
         self._unknown = 0
 
@@ -61,7 +64,7 @@ class AutoDecoder:
                 continue
             for source in FORMATS.values():
                 if not source.signature.isdisjoint(keys):
-                    self._decoder = Decoder(source, self.skipped)
+                    self._decoder = Decoder(source, self.skipped, self._fields)
                     return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
             self._note_unknown("unknown_format", record, keys)
         return Block()
@@ -76,6 +79,14 @@ class AutoDecoder:
             )
 
 
-def decoder_for(name: str, skipped: Skipped) -> Decoder[Any] | AutoDecoder:
-    """Make the decoder for a `stream.format`; what it drops is counted by reason in `skipped`."""
-    return AutoDecoder(skipped) if name == "auto" else Decoder(FORMATS[name], skipped)
+def decoder_for(name: str, skipped: Skipped, paths: Sequence[Path] = ()) -> Decoder[Any] | AutoDecoder:
+    """Make the decoder for a `stream.format`; what it drops is counted by reason in `skipped`.
+
+    `paths` lead to what boards count besides authors and hashtags. Raises `ValueError` for a path that is none, or for
+    two that contradict each other.
+    """
+    read = Fields(paths)
+    if name == fields.NAME:
+        return Decoder(fields.format_of(read), skipped, read)
+    beside = read if paths else None
+    return AutoDecoder(skipped, beside) if name == "auto" else Decoder(FORMATS[name], skipped, beside)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from tweetboard.formats.decoding import Format
+from tweetboard.formats.hashtags import clean
 from tweetboard.posts import Post, Skip
 
 POSTS: Final = "app.bsky.feed.post"
@@ -36,6 +37,7 @@ class Content(msgspec.Struct, gc=False):
     """What was posted."""
 
     facets: list[Facet] | None = None
+    langs: list[str] | None = None
 
 
 class Commit(msgspec.Struct, gc=False):
@@ -70,12 +72,15 @@ class Record(msgspec.Struct, gc=False):
 
 
 def new_post() -> Callable[[Record], Post | Skip]:
-    """Make what turns messages into posts; an author is the account's handle where one was seen, else its DID."""
+    """Make what turns messages into posts; an author is the account's DID, shown by its handle where one was seen.
+
+    A handle may change, and not every process has heard it: under both names an account would stand on a board twice.
+    """
     handles: OrderedDict[str, str] = OrderedDict()
 
     def post(record: Record) -> Post | Skip:
-        if record.kind == "identity" and record.identity is not None and record.identity.handle:
-            handles[record.did] = record.identity.handle
+        if record.kind == "identity" and record.identity is not None and (handle := clean(record.identity.handle)):
+            handles[record.did] = handle
             handles.move_to_end(record.did)
             if len(handles) > MAX_HANDLES:
                 handles.popitem(last=False)
@@ -98,8 +103,14 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
         return Skip("broken_json")
     features = [feature for facet in content.facets or () for feature in facet.features]
     hashtags = tuple([feature.tag for feature in features if feature.type == TAG])
-    author = handles.get(record.did, record.did)
-    return Post(f"{record.did}/{commit.rkey}", max(record.time_us, 0) // 1_000_000, author, hashtags)
+    return Post(
+        f"{record.did}/{commit.rkey}",
+        max(record.time_us, 0) // 1_000_000,
+        record.did,
+        hashtags,
+        display=handles.get(record.did, ""),
+        languages=tuple(content.langs or ()),
+    )
 
 
 def position(data: bytes) -> str:

@@ -8,11 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from tweetboard.formats.hashtags import are_clean, are_tags, clean, tags_of
+from tweetboard.formats.hashtags import are_clean, are_tags, clean, names_of, tags_of
+from tweetboard.formats.paths import Fields, Names
 from tweetboard.framing import Block, Event
 from tweetboard.posts import Post, Skip
 
@@ -93,17 +95,24 @@ class Skipped(Counter[str]):
 
 
 class Decoder(Generic[R]):
-    """Decodes blocks of one format; what comes to nothing is counted in `skipped`."""
+    """Decodes blocks of one format; what comes to nothing is counted in `skipped`.
 
-    def __init__(self, source: Format[R], skipped: Skipped) -> None:
+    `fields` are what boards count besides authors and hashtags. Where they are not the format's own record, each record
+    is decoded once more for them.
+    """
+
+    def __init__(self, source: Format[R], skipped: Skipped, fields: Fields | None = None) -> None:
         self.format = source
         self.skipped = skipped
+        self._fields = fields
         self._post = source.new_post()
         # Without the hook a number out of range, such as 1e999, would cost the whole record.
         self._json = msgspec.json.Decoder(source.record, float_hook=float)
 
     def decode(self, block: Block) -> list[Post]:
         """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
+        if self._fields is not None and self._fields.record is not self.format.record:
+            return self._cleaned(self._posts_with_fields(block, self._fields))
         posts: list[Post] = []
         post_of = self._post
         for record in self._records(block):
@@ -113,6 +122,25 @@ class Decoder(Generic[R]):
             else:
                 self.skipped.count(post)
         return self._cleaned(posts)
+
+    def _posts_with_fields(self, block: Block, fields: Fields) -> list[Post]:
+        posts: list[Post] = []
+        for data in self._data_of(block):
+            record = self._record(data)
+            post = None if record is None else self._post(record)
+            if isinstance(post, Skip):
+                self.skipped.count(post)
+            elif post is not None:
+                posts.append(msgspec.structs.replace(post, fields=self._names_in(data, fields)))
+        return posts
+
+    def _names_in(self, data: bytes, fields: Fields) -> Names:
+        """Read a post's further names; one that has another shape where a path leads keeps its author and hashtags."""
+        try:
+            return fields.names_in(mended(data))
+        except _BROKEN as error:
+            self.skipped.note("unexpected_type", data, error)
+            return fields.no_names
 
     def _records(self, block: Block) -> list[R]:
         """Decode all lines at once where each surely is one record and none is broken, else one by one, as events."""
@@ -124,10 +152,14 @@ class Decoder(Generic[R]):
             else:
                 if len(records) == objects:
                     return records
+        found = [self._record(data) for data in self._data_of(block)]
+        return [record for record in found if record is not None]
+
+    def _data_of(self, block: Block) -> list[bytes]:
+        """Cut a block into what may be records."""
         if block.events and self.format.event_type:
             block = Block(events=[event for event in block.events if self._is_record(event)])
-        found = [self._record(data) for data in records_of(block) if data]
-        return [record for record in found if record is not None]
+        return [data for data in records_of(block) if data]
 
     def _is_record(self, event: Event) -> bool:
         if event.type in (self.format.event_type, "message"):  # the standard's word for an event of no type
@@ -153,17 +185,37 @@ class Decoder(Generic[R]):
 
     def _cleaned(self, posts: list[Post]) -> list[Post]:
         """Make names of what the source has spelled; nearly always all of them are names already."""
-        if are_clean([post.author for post in posts]) and are_tags([post.hashtags for post in posts if post.hashtags]):
+        if (
+            are_clean([post.author for post in posts if post.author])
+            and are_tags([post.hashtags for post in posts if post.hashtags])
+            and (self._fields is None or self._are_names(posts, self._fields))
+        ):
             return posts
         return [self._clean(post) for post in posts]
 
+    def _are_names(self, posts: list[Post], fields: Fields) -> bool:
+        """Whether it is plain that cleaning would change nothing at any path."""
+        columns = [[post.fields[place] for post in posts] for place in range(len(fields.paths))]
+        return all(
+            are_tags(column) if path.are_tags else are_clean(list(chain.from_iterable(column)))
+            for path, column in zip(fields.paths, columns, strict=True)
+        )
+
     def _clean(self, post: Post) -> Post:
-        """Clean one post's names; an author that is no name leaves its hashtags standing."""
+        """Clean one post's names; what is no name leaves the others standing."""
+        paths = () if self._fields is None else self._fields.paths
         author = clean(post.author)
         hashtags, invalid = tags_of(post.hashtags)
-        if invalid or not author:
-            self.skipped["invalid_name"] += invalid + (not author)
-        return Post(post.id, post.time, author, hashtags)
+        if post.author and not author:
+            invalid += 1
+        fields = []
+        for path, spellings in zip(paths, post.fields, strict=True):
+            names, wrong = tags_of(spellings) if path.are_tags else names_of(spellings)
+            fields.append(names)
+            invalid += wrong
+        if invalid:
+            self.skipped["invalid_name"] += invalid
+        return msgspec.structs.replace(post, author=author, hashtags=hashtags, fields=tuple(fields))
 
 
 def records_of(block: Block) -> list[bytes]:

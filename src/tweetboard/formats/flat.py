@@ -1,4 +1,4 @@
-"""The plainest shape, for one's own producers: `{"username": "alice", "hashtags": ["redis", "python"]}`."""
+"""The plainest shape, for one's own producers: `{"username": "alice", "hashtags": ["redis"], "lang": "en"}`."""
 
 from typing import Final
 
@@ -9,21 +9,27 @@ from tweetboard.posts import Post, Skip
 
 
 class Record(msgspec.Struct, gc=False):
-    """One line; `hashtags` may also be absent, null or one string, and what is no text in the list is dropped."""
+    """One line; `hashtags` may also be absent, null or one string, and what is no text in the list is dropped.
+
+    `lang` is wanted only where posts are chosen by it.
+    """
 
     username: str | None = None
     hashtags: list[object] | str | None = None
+    lang: str | None = None
 
 
 def post(record: Record) -> Post | Skip:
     """Turn a record into a post; it has neither id nor time, so it counts as of its arrival."""
     if not record.username:
         return Skip("no_author")
+    languages = (record.lang,) if record.lang else ()
     found = record.hashtags
     if found is None:
-        return Post("", 0, record.username)
+        return Post("", 0, record.username, languages=languages)
     spellings = [found] if isinstance(found, str) else found
-    return Post("", 0, record.username, tuple([tag if isinstance(tag, str) else "" for tag in spellings]))
+    hashtags = tuple([tag if isinstance(tag, str) else "" for tag in spellings])
+    return Post("", 0, record.username, hashtags, languages=languages)
 
 
 FORMAT: Final = Format(

@@ -49,6 +49,12 @@ def fold(tag: str) -> str:
     return text if len(text.encode()) <= MAX_NAME_BYTES else ""
 
 
+def names_of(spellings: Iterable[str]) -> tuple[tuple[str, ...], int]:
+    """Clean names that are no hashtags and keep each once; returns them and how many were none."""
+    names = [clean(spelling) for spelling in spellings]
+    return tuple(dict.fromkeys(filter(None, names))), names.count("")
+
+
 def tags_of(spellings: Iterable[str]) -> tuple[tuple[str, ...], int]:
     """Clean a post's hashtags and keep the first spelling of each; returns them and how many were no names."""
     kept: dict[str, str] = {}

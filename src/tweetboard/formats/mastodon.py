@@ -13,6 +13,7 @@ class Account(msgspec.Struct, gc=False):
     """Who posted; `acct` has the server behind an @ where it is another than the one that is asked."""
 
     acct: str = ""
+    bot: bool | None = None
 
 
 class Tag(msgspec.Struct, gc=False):
@@ -28,6 +29,7 @@ class Record(msgspec.Struct, gc=False):
     created_at: str = ""
     account: Account | None = None
     tags: list[Tag] | None = None
+    language: str | None = None
     reblog: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -38,7 +40,14 @@ def post(record: Record) -> Post | Skip:
     if record.account is None or not record.account.acct:
         return Skip("no_author") if record.id else Skip("not_a_post")
     hashtags = tuple([tag.name for tag in record.tags]) if record.tags else ()
-    return Post(record.id, times.from_iso(record.created_at), record.account.acct, hashtags)
+    return Post(
+        record.id,
+        times.from_iso(record.created_at),
+        record.account.acct,
+        hashtags,
+        languages=(record.language,) if record.language else (),
+        is_bot=record.account.bot is True,
+    )
 
 
 EVENTS: Final = {

@@ -1,5 +1,6 @@
 """Wikimedia's EventStreams: `recentchange`, one edit of a page an event (DESIGN section 6)."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ class Record(msgspec.Struct, gc=False):
     meta: Meta | None = None
     user: str | None = None
     comment: str | None = None
+    bot: bool | None = None
     timestamp: int | float | None = None
 
 
@@ -40,7 +42,15 @@ def post(record: Record) -> Post | Skip:
     if not record.user and not hashtags:
         return Skip("no_author")
     time = record.timestamp or 0
-    return Post(meta.id, int(time) if 0 < time < _FAR_FUTURE_S else 0, record.user or "", hashtags)
+    wiki = _WIKI.fullmatch(meta.domain)
+    return Post(
+        meta.id,
+        int(time) if 0 < time < _FAR_FUTURE_S else 0,
+        record.user or "",
+        hashtags,
+        languages=(wiki[1],) if wiki else (),
+        is_bot=record.bot is True,
+    )
 
 
 def resume_id(position: str) -> str:
@@ -60,6 +70,8 @@ def resume_id(position: str) -> str:
 
 
 _FAR_FUTURE_S: Final = 1 << 40
+# Of the projects that have a wiki a language; Commons, Wikidata and the like have none.
+_WIKI: Final = re.compile(r"([a-z-]+)\.wik(?:ipedia|tionary|iquote|ibooks|isource|inews|iversity|ivoyage)\.org")
 _PLACES: Final = msgspec.json.Decoder(list[dict[str, str | int]])
 
 FORMAT: Final = Format(

@@ -49,6 +49,7 @@ class Record(Status, gc=False):
 
     id_str: str = ""
     created_at: str = ""
+    lang: str | None = None
     user: User | None = None
     retweeted_status: Status | None = None
     delete: msgspec.Raw = _ABSENT
@@ -86,7 +87,14 @@ def post(record: Record) -> Post | Skip:
         entities = status.extended_tweet.entities or entities
     hashtags = () if entities is None or not entities.hashtags else tuple([entry.text for entry in entities.hashtags])
     time = times.from_x_v1(record.created_at) if record.created_at else times.from_snowflake(record.id_str)
-    return Post(record.id_str, time, user.screen_name, hashtags)
+    return Post(
+        record.id_str,
+        time,
+        user.screen_name,
+        hashtags,
+        languages=(record.lang,) if record.lang else (),
+        is_repost=record.retweeted_status is not None,
+    )
 
 
 def _undelivered(limit: msgspec.Raw) -> int:

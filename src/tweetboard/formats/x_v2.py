@@ -51,6 +51,7 @@ class Tweet(msgspec.Struct, gc=False):
     created_at: str = ""
     entities: Entities | None = None
     text: msgspec.Raw = _NO_TEXT
+    lang: str | None = None
     note_tweet: Note | None = None
     referenced_tweets: list[Reference] | None = None
     edit_history_tweet_ids: list[str] | None = None
@@ -97,21 +98,28 @@ def post(record: Record) -> Post | Skip:
     if history and history[0] != tweet.id:
         return Skip("edit")
     author, source = "", tweet
-    includes = record.includes
+    references, includes = tweet.referenced_tweets, record.includes
     if includes is not None:
         for user in includes.users or ():
             if user.id == author_id and user.username:
                 author = user.username
                 break
-        if tweet.referenced_tweets is not None:
-            source = _original(tweet.referenced_tweets, includes) or tweet
+        if references is not None:
+            source = _original(references, includes) or tweet
     entities = source.entities if source.note_tweet is None else source.note_tweet.entities
     if entities is not None:
         hashtags = tuple([entry.tag for entry in entities.hashtags]) if entities.hashtags else ()
     else:
         hashtags = _in_text(source)
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
-    return Post(tweet.id, time, author or f"id:{author_id}", hashtags)
+    return Post(
+        tweet.id,
+        time,
+        author or f"id:{author_id}",
+        hashtags,
+        languages=(tweet.lang,) if tweet.lang else (),
+        is_repost=references is not None and _is_repost(references),
+    )
 
 
 def _in_text(tweet: Tweet) -> tuple[str, ...]:
@@ -119,12 +127,16 @@ def _in_text(tweet: Tweet) -> tuple[str, ...]:
 
     A retweet's text is cut off somewhere, and with it perhaps its last hashtag.
     """
-    if tweet.referenced_tweets and any(reference.type == "retweeted" for reference in tweet.referenced_tweets):
+    if tweet.referenced_tweets and _is_repost(tweet.referenced_tweets):
         return ()
     try:
         return tuple([found.tag for found in hashtags_in(_TEXT.decode(tweet.text))])
     except (msgspec.MsgspecError, UnicodeError):
         return ()
+
+
+def _is_repost(references: list[Reference]) -> bool:
+    return any(reference.type == "retweeted" for reference in references)
 
 
 def _original(references: list[Reference], includes: Includes) -> Tweet | None:

@@ -1,0 +1,48 @@
+"""From the settings to the boards: what each counts of a post, and which of its names are the same.
+
+What lives here: choosing. What must not: how a board is kept (scoreboard.py), or how a name is found (formats/).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tweetboard.formats.hashtags import fold
+from tweetboard.formats.paths import Path
+from tweetboard.posts import Channel, authors, field, hashtags
+from tweetboard.settings import FIELDS, Settings, streams_of
+from tweetboard.windows import finest_bucket_s, parse_window
+
+
+class Board(NamedTuple):
+    """One board: its unprefixed Redis `key`, its channel, and `fold`, which maps a name to its identity."""
+
+    key: str
+    channel: Channel
+    fold: Callable[[str], str] | None
+
+
+def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
+    """Give the boards by name, and the paths at which a post's `fields` are to be found for them.
+
+    Where nothing but the format `fields` is read, there are no authors and hashtags, and so no boards of them.
+    """
+    paths: list[Path] = []
+    boards: dict[str, Board] = {}
+    any_json = all(stream.format == "fields" for stream in streams_of(settings).values())
+    for name, board in settings.boards.items():
+        what = board.field or FIELDS[name]
+        of_tags = "hashtags" in (what, name)
+        if what not in FIELDS.values():
+            names = field(len(paths))
+            paths.append(Path(what, are_tags=of_tags))
+        elif any_json:
+            continue
+        else:
+            names = hashtags if what == "hashtags" else authors
+        boards[name] = Board(board.key, Channel(name, names, board.reposts), fold if of_tags else None)
+    return boards, paths
+
+
+def bucket_s_of(settings: Settings) -> int:
+    """Give the width of the buckets that posts are gathered in, which every window's is a multiple of."""
+    return finest_bucket_s(parse_window(text) for board in settings.boards.values() for text in board.windows)

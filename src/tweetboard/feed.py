@@ -1,0 +1,139 @@
+"""One stream, with everything that is its own: journal, lease, decoder, publisher, and what is known of how it goes.
+
+What lives here: putting these together, and saying how the stream does. What must not: boards (pipe.py), and where the
+bytes come from (sources.py).
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import Final
+
+from tweetboard.boards import boards_of, bucket_s_of
+from tweetboard.errors import StreamError
+from tweetboard.filtering import Filtered
+from tweetboard.formats import decoder_for
+from tweetboard.formats.decoding import Skipped
+from tweetboard.journal import Journal
+from tweetboard.lease import Lease
+from tweetboard.presets import Place
+from tweetboard.publisher import Publisher, Source
+from tweetboard.settings import Settings
+from tweetboard.sources import keep_ids_s
+from tweetboard.store import Store
+from tweetboard.supervision import StreamState
+from tweetboard.volume import Volume
+
+FIRST_REPORT_S, REPORT_S = 1.0, 10.0
+"""What came to nothing is logged so soon after a quiet time, and at most so often."""
+
+LOOK_S: Final = 1.0
+"""How often it is looked whether posts still come."""
+
+EXPECTED: Final = frozenset(
+    {"bot", "delete", "edit", "hashtag", "language", "limit", "scrub_geo", "status_withheld", "user_withheld"}
+)
+"""What a healthy stream also says, and what somebody wants left out; counted, but not worth a line in the log."""
+
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """The stream `name` at `place`, feeding the settings' boards; `holder` is the name of this instance.
+
+    `state` is to be set to that of the source; `failure` is why the stream ended for good.
+    """
+
+    def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str) -> None:
+        boards, paths = boards_of(settings)
+        self.name = name
+        self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()])
+        self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
+        self.skipped = Skipped()
+        self._decoder = decoder_for(place.format, self.skipped, paths)
+        self.decoder = Filtered(self._decoder.decode, settings.filter, self.skipped)
+        self.publisher = Publisher(
+            store,
+            self.journal,
+            self.lease,
+            channels=[board.channel for board in boards.values()],
+            bucket_s=bucket_s_of(settings),
+            keep_ids_s=keep_ids_s(place),
+        )
+        self.volume = Volume()
+        self.state = StreamState()
+        self.failure: StreamError | None = None
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """How long a connection of the format may say nothing at all; 0 where that is not known yet."""
+        found = self._decoder.format
+        return 0.0 if found is None else found.stall_timeout_s
+
+    @property
+    def came_to_nothing(self) -> Counter[str]:
+        """Count, by reason, the records and names that are on no board."""
+        return Counter({**self.skipped, **({"oversized": self.state.oversized} if self.state.oversized else {})})
+
+    async def publish(self, source: Source, stopping: asyncio.Event) -> None:
+        """Publish until `stopping` is set or the source ends, for good where it fails; raises `StoreRefused`."""
+        try:
+            await self.publisher.run(source, self.decoder, stopping)
+        except StreamError as error:
+            self.failure = error
+
+    async def watch_volume(self) -> None:
+        """Log when a live stream brings no posts any more, and when it does again."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            published = self.publisher.published
+            live = self.state.live and not published.standby
+            if not self.volume.look(published.posts, time.monotonic(), live=live):
+                continue
+            if self.volume.quiet:
+                log.warning(
+                    "stream %s: no post for %.0f s, though it is alive and usually brings %.3g a second: "
+                    "its rules, its quota?",
+                    *(self.name, self.volume.silent_s, self.volume.posts_per_s),
+                )
+            else:
+                log.info("stream %s: posts come again", self.name)
+
+    async def report(self) -> None:
+        """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""
+        reported = Counter[str]()
+        pause_s = FIRST_REPORT_S
+        try:
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s = REPORT_S if self._report_skipped(reported) else FIRST_REPORT_S
+        finally:
+            self._report_skipped(reported)
+
+    def _report_skipped(self, reported: Counter[str]) -> bool:
+        """Log a line for each reason that has more than is `reported`; True where there was one."""
+        more = self.came_to_nothing - reported
+        told = [(reason, count) for reason, count in more.items() if reason not in EXPECTED]
+        for reason, count in told:
+            example = self.skipped.examples.get(reason)
+            log.warning("stream %s: skipped %d: %s%s", self.name, count, reason, f": {example}" if example else "")
+        reported.update(dict(told))
+        return bool(told)
+
+    def described(self) -> tuple[bool, str]:
+        """Say whether all is well with the stream, and how it goes in some words."""
+        state = self.state
+        if self.failure is not None:
+            return False, str(self.failure)
+        if self.publisher.published.standby:
+            return True, f"standby: {self.lease.other} has it"
+        silent_s = time.time() - state.last_received
+        detail = state.trouble or (f"last heard {silent_s:.1f} s ago" if state.last_received else "connected")
+        if self.volume.quiet:
+            detail += f"; no post for {self.volume.silent_s:.0f} s, which is unusual"
+        if state.gap_s:
+            detail += f"; {state.gap_s:.1f} s at most went by unheard since the start"
+        if self.skipped.undelivered:
+            detail += f"; the stream says that it left out {self.skipped.undelivered:,} posts"
+        return state.live, detail

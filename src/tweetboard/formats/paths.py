@@ -1,0 +1,127 @@
+"""Paths into any JSON, such as `user.screen_name` or `quotes[].symbol`, compiled into Structs of those keys alone.
+
+What lives here: reading a path, and the names that stand where it leads, both pure. What must not: what is done with
+them (fields.py is the format that is made of nothing else; decoding.py reads them beside another format).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+_STEP: Final = re.compile(r'([^.\[\]\s"\\\x00-\x1f]+)(\[\])?')  # msgspec takes no other key
+
+Names = tuple[tuple[str, ...], ...]
+"""For each path, what stands there."""
+
+
+class Path(NamedTuple):
+    """Where a board's names stand in a record; `are_tags` where they are cleaned as hashtags are."""
+
+    text: str
+    are_tags: bool = False
+
+
+class Fields:
+    """The names at `paths` of a record; `record` is the Struct that decodes it.
+
+    Raises `ValueError` for a path that is none, or that wants another shape at some key than one before it.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        root = _Object(is_list=False)
+        self._getters = [[attrgetter(part) for part in root.add(path.text)] for path in paths]
+        self.record = root.struct()
+        # Without the hook a number out of range, such as 1e999, would cost the whole record.
+        self._json = msgspec.json.Decoder(self.record, float_hook=float)
+
+    def names(self, record: object) -> Names:
+        """Read the names at each path, once each, as they are spelled; "" stands for what can be no name."""
+        return tuple([_names(record, getters) for getters in self._getters])
+
+    def names_in(self, data: bytes) -> Names:
+        """Decode a record and read its names; raises what msgspec raises, and `RecursionError`."""
+        return self.names(self._json.decode(data))
+
+    @property
+    def no_names(self) -> Names:
+        """What a record has that has nothing at any path."""
+        return ((),) * len(self.paths)
+
+
+class _Object:
+    """What is read of a JSON object, or of each in a list: by key an object further down, or None for names."""
+
+    def __init__(self, *, is_list: bool) -> None:
+        self.is_list = is_list
+        self.below: dict[str, _Object | None] = {}
+
+    def add(self, text: str) -> list[str]:
+        """Add a path; returns the attributes that lead there, in parts, between which a list is gone through."""
+        *ways, last = parse(text)
+        parts, node = [""], self
+        for key, is_list in ways:
+            below = node.below.setdefault(key, _Object(is_list=is_list))
+            if below is None or below.is_list != is_list:
+                raise ValueError(f"{text!r} and another path want different things of {key!r}")
+            parts[-1] += f".{node.attribute(key)}"
+            parts += [""] if is_list else []
+            node = below
+        if node.below.setdefault(last[0], None) is not None:
+            raise ValueError(f"{text!r} and another path want different things of {last[0]!r}")
+        parts[-1] += f".{node.attribute(last[0])}"
+        return [part.lstrip(".") for part in parts]
+
+    def attribute(self, key: str) -> str:
+        """Name what holds a key's value: a key may be spelled as no attribute can be."""
+        return f"f{list(self.below).index(key)}"
+
+    def struct(self) -> type[msgspec.Struct]:
+        """Compile a Struct of these keys and no other, all of which may be missing or null."""
+        fields: list[tuple[str, Any, Any]] = []
+        for key, node in self.below.items():
+            kind: Any = object
+            if node is not None:
+                kind = node.struct() | None
+                kind = list[kind] | None if node.is_list else kind
+            fields.append((self.attribute(key), kind, None))
+        return msgspec.defstruct("Record", fields, rename={self.attribute(key): key for key in self.below}, gc=False)
+
+
+def parse(text: str) -> list[tuple[str, bool]]:
+    """Read a path as its keys, and for each whether its value is a list (`[]`). Raises `ValueError`.
+
+    A dot before it says that a single word is a path, and not what a format knows by that name.
+    """
+    found = [_STEP.fullmatch(part) for part in text.removeprefix(".").split(".")]
+    steps = [(step[1], step[2] is not None) for step in found if step is not None]
+    if len(steps) < len(found):
+        raise ValueError(f"{text!r} is not a path such as user.screen_name or quotes[].symbol")
+    return steps
+
+
+def _names(record: object, getters: Sequence[Callable[[Any], Any]]) -> tuple[str, ...]:
+    values = _values(record, getters)
+    if len(values) == 1 and isinstance(values[0], str):
+        return (values[0],)
+    found = [one for value in values for one in (value if isinstance(value, list) else (value,))]
+    return tuple(dict.fromkeys(_text(one) for one in found if one is not None))
+
+
+def _values(node: object, getters: Sequence[Callable[[Any], Any]]) -> list[Any]:
+    get, *more = getters
+    try:
+        value = get(node)
+    except AttributeError:  # something on the way there is missing
+        return []
+    return [found for item in value or () for found in _values(item, more)] if more else [value]
+
+
+def _text(value: object) -> str:
+    """Spell a name; a number may be one, what holds others is none."""
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool | int | float) else ""

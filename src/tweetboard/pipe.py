@@ -1,0 +1,153 @@
+"""Streams on the left, boards on the right, and the subscribers between: everything that counts, put together.
+
+What lives here: the parts, in which order they live and end, and how each of them does. What must not: where posts come
+from and where boards are served (daemon.py), or anything a part can know by itself.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from tweetboard.blocklist import Blocklist
+from tweetboard.boards import boards_of
+from tweetboard.embedded import EmbeddedServer
+from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
+from tweetboard.feed import Feed
+from tweetboard.lease import Lease, instance_name
+from tweetboard.presets import Place
+from tweetboard.publisher import Source
+from tweetboard.scoreboard import Scoreboard
+from tweetboard.settings import Settings
+from tweetboard.store import Store
+from tweetboard.subscriber import Subscriber
+from tweetboard.waiting import first_of
+
+SUBSCRIBE_TIMEOUT_S: Final = 2.0
+"""Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
+
+DRAIN_TIMEOUT_S: Final = 2.5
+"""What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
+
+ASK_AGAIN_S, LOOK_AGAIN_S = 1.0, 60.0
+"""How soon Redis's settings, which an operator may change at any time, are looked at after no answer, and after one."""
+
+log = logging.getLogger(__name__)
+
+
+class Pipe:
+    """The parts between streams, given by name with the place of each, and the boards; made but not running."""
+
+    def __init__(self, store: Store, settings: Settings, streams: Mapping[str, Place]) -> None:
+        holder = instance_name()
+        self.store = store
+        self.feeds = {name: Feed(store, settings, name, place, holder) for name, place in streams.items()}
+        self.blocklist = Blocklist(settings.filter.blocklist)
+        self.boards = {
+            name: Scoreboard(store, name, board.key, board.fold, self._hidden(folded=board.fold is not None))
+            for name, board in boards_of(settings)[0].items()
+        }
+        self.bare = Lease(store, "tweetboard:bare", holder)
+        journals = [feed.journal for feed in self.feeds.values()]
+        self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
+        self.cautions: list[str] = []
+
+    def _hidden(self, *, folded: bool) -> Callable[[], Sequence[str]]:
+        blocklist = self.blocklist
+        return lambda: blocklist.names.identities if folded else blocklist.names.spelled
+
+    @asynccontextmanager
+    async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
+        """Run everything that must be there before the first post; yields the group that a failure of it ends."""
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(server.watch(), name="embedded") for server in watched]
+            background += [group.create_task(one.run(), name=f"board {name}") for name, one in self.subscribers.items()]
+            background += [group.create_task(one.report(), name=f"report {name}") for name, one in self.feeds.items()]
+            background.append(group.create_task(self.bare.keep(), name="bare lease"))
+            await first_of(asyncio.sleep(SUBSCRIBE_TIMEOUT_S), self._all_subscribed())
+            yield group
+            for task in background:
+                task.cancel()
+
+    async def publish(self, sources: Mapping[str, Source], stopping: asyncio.Event) -> None:
+        """Publish each stream's source until `stopping` is set or all have ended.
+
+        One that fails for good leaves the others alone; raises its `StreamError` where all have.
+        """
+        async with asyncio.TaskGroup() as group:
+            for name, source in sources.items():
+                group.create_task(self._publish(self.feeds[name], source, stopping), name=f"publisher {name}")
+        failures = [failure for feed in self.feeds.values() if (failure := feed.failure) is not None]
+        if len(failures) == len(self.feeds):
+            raise failures[0]
+
+    async def _publish(self, feed: Feed, source: Source, stopping: asyncio.Event) -> None:
+        await feed.publish(source, stopping)
+        if feed.failure is not None and len(self.feeds) > 1:
+            log.error("stream %s has ended for good, the others go on: %s", feed.name, feed.failure)
+
+    async def drained(self, publishing: asyncio.Task[None], stopping: asyncio.Event) -> None:
+        """Wait for the publishers to end by themselves, or within `DRAIN_TIMEOUT_S` of the stop.
+
+        Raises `NotDrained`, with the number of names, where something was left behind.
+        """
+        await first_of(stopping.wait(), asyncio.wait([publishing]))
+        self.store.hurry()
+        await asyncio.wait([publishing], timeout=DRAIN_TIMEOUT_S)
+        left = sum(feed.publisher.outstanding_names for feed in self.feeds.values())
+        publishing.cancel()
+        if left and not (publishing.done() and not publishing.cancelled() and publishing.exception()):
+            raise NotDrained(
+                f"stopped with {left} names read but not on the boards: {self.store.trouble or 'too slow'}"
+            )
+
+    @property
+    def posts(self) -> int:
+        """How many posts have been read."""
+        return sum(feed.publisher.published.posts for feed in self.feeds.values())
+
+    @property
+    def came_to_nothing(self) -> Counter[str]:
+        """Count, by reason, the records and names that are on no board."""
+        return sum((feed.came_to_nothing for feed in self.feeds.values()), Counter[str]())
+
+    async def look_at_redis(self) -> None:
+        """Log, and keep for `/readyz`, what about the server can cost scores."""
+        while True:
+            try:
+                found = await self.store.cautions()
+            except StoreUnavailable:
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            for caution in set(found) - set(self.cautions):
+                log.warning("redis at %s: %s", self.store.address, caution)
+            self.cautions = found
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def described(self) -> dict[str, tuple[bool, str]]:
+        """Say of each part whether all is well with it, and how it goes in some words."""
+        parts = {"redis": (self.store.available, "; ".join([self.store.trouble or "answers", *self.cautions]))}
+        for name, feed in self.feeds.items():
+            parts["stream" if len(self.feeds) == 1 else f"stream {name}"] = feed.described()
+        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
+        for name, subscriber in self.subscribers.items():
+            behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)
+            subscribed = subscriber.heard.subscribed
+            parts[name] = (subscribed, f"{behind} batches behind" if subscribed else "channel not subscribed")
+        return parts
+
+    async def reload_whenever(self, asked: asyncio.Event) -> None:
+        """Read the blocklist again each time `asked` is set; one that cannot be read leaves things as they are."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                log.info("%d names are not shown", self.blocklist.load())
+            except ConfigurationError as error:
+                log.error("the names that are not shown stay as they were: %s", error)  # noqa: TRY400 - the user's fault
+
+    async def _all_subscribed(self) -> None:
+        for subscriber in self.subscribers.values():
+            await subscriber.subscribed.wait()

@@ -1,0 +1,264 @@
+"""What a user may set: the settings' names, types, defaults and bounds, and what follows from them.
+
+What must not come here: where settings are read from (config.py), or acting on one. The Structs' defaults are the
+source of truth; `config.toml` at the top level repeats them for people to read and change.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+
+from tweetboard.formats.paths import parse
+from tweetboard.presets import FORMS, preset
+from tweetboard.windows import parse_window
+
+FORMATS: Final = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky", "fields")
+"""What `stream.format` may be; a new format adds its name here."""
+
+FIELDS: Final = {"usernames": "author", "hashtags": "hashtags"}
+"""What the two boards count that are always there, where nothing else is said; also what any board may count."""
+
+TAKEN: Final = frozenset({"boards", "events", "trends", "healthz", "readyz", "metrics"})
+"""A board's name is its address too, and these are others'."""
+
+DEMO = "demo:"
+EMBEDDED = "embedded:"
+_BOARDS = {"usernames": "username_scoreboard", "hashtags": "hashtags_scoreboard"}
+_WAY_OUT = (
+    "put the token into TWEETBOARD_STREAM_TOKEN or the systemd credential stream-token "
+    "(for [streams.x]: TWEETBOARD_STREAMS_X_TOKEN, stream-token.x), never here"
+)
+_SECRET_QUERY = re.compile(r"([?&][^=&#]*(?:token|secret|passw(?:or)?d|auth|sig|signature|key)=)[^&#]*", re.IGNORECASE)
+
+
+def masked(url: str) -> str:
+    """Make an address fit to be shown: its user, its password and the secrets in its query become `***`."""
+    # Wrong addresses are shown too, so all before the last @ goes, unless that can only belong to an HTTP path.
+    if not re.match(r"https?://[^/?#@:]+[/?#]", url):
+        url = re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL | re.IGNORECASE)
+    return _SECRET_QUERY.sub(r"\1***", url)
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A text that shows as `***` wherever it is printed; only `.value` gives it away. An empty one is false."""
+
+    value: str = ""
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("value", "***")]
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+
+def shown(value: object) -> str:
+    """Name a wrong value, without a secret that may be in it."""
+    if isinstance(value, dict):
+        return "a table"
+    return repr(masked(value)) if isinstance(value, str) else masked(str(value))
+
+
+# A check yields what is wrong with a value of its key's type: the end of the line that the user reads.
+def _must(holds: Callable[..., bool], complaint: str) -> Callable[[object], Iterator[str]]:
+    def check(value: object) -> Iterator[str]:
+        if not holds(value):
+            yield f"{shown(value)} {complaint}"
+
+    return check
+
+
+def _between(low: int, high: int) -> Callable[[object], Iterator[str]]:
+    return _must(lambda value: low <= value <= high, f"is not between {low} and {high}")
+
+
+def _anything(_: object) -> Iterator[str]:
+    return iter(())
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and " " not in text  # isprintable() refuses every other kind of space
+
+
+def _is_address(url: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    # unix:// with two slashes would silently take the first folder for a host.
+    is_whole = not parts.hostname and len(parts.path) > 1 if parts.scheme == "unix" else bool(parts.hostname)
+    return is_whole and url.startswith(tuple(f"{scheme}://" for scheme in schemes)) and _is_plain(url)
+
+
+def _headers(value: dict[str, str]) -> Iterator[str]:
+    # No header's value is ever shown: services that know no bearer token take their keys there.
+    for name, text in value.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            yield f"{shown(name)} cannot be the name of a header"
+        elif name.lower() == "authorization":
+            yield f"{name!r} is not taken: {_WAY_OUT}"
+        elif not re.fullmatch(r"[\t\x20-\x7e]*", text):
+            yield f"the value of {name!r} has characters other than printable ASCII"
+
+
+def _token(value: object) -> Iterator[str]:
+    if not isinstance(value, Secret):
+        yield _WAY_OUT
+    elif not re.fullmatch(r"[\x21-\x7e]+", value.value):
+        yield "has spaces or characters other than ASCII; give the token alone, without 'Bearer'"
+
+
+def _durations(value: list[str]) -> Iterator[str]:
+    for place, text in enumerate(value):
+        try:
+            parse_window(text)
+        except ValueError as error:
+            yield str(error)
+        if text in value[:place]:
+            yield f"{shown(text)} stands there twice"
+
+
+_stream_url = _must(
+    lambda url: url == DEMO or preset(url) is not None or _is_address(url, "http", "https", "ws", "wss"),
+    f"is none of what a stream can be: demo:, {', '.join(FORMS)}, "
+    "or a whole address: http://, https://, ws:// or wss://",
+)
+_redis_url = _must(
+    lambda url: url == EMBEDDED or _is_address(url, "redis", "rediss", "unix"),
+    "is none of embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket",
+)
+_name = _must(
+    lambda name: name != "bare" and re.fullmatch(r"[a-z0-9_-]{0,64}", name) is not None,
+    "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare'",
+)
+_prefix = _must(lambda text: len(text) <= 64 and _is_plain(text), "is not up to 64 characters without spaces")
+_board_name = _must(
+    lambda name: name not in TAKEN and re.fullmatch(r"[a-z0-9_-]{1,64}", name) is not None,
+    f"is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than {', '.join(sorted(TAKEN))}",
+)
+table_name = {"boards": _board_name, "streams": _name}
+"""What the tables of boards and of streams may be called."""
+_board_key = _must(
+    lambda key: key != "" and key.isprintable() and not key.startswith("tweetboard:"),
+    "is empty, has control characters, or begins with 'tweetboard:', which is kept for tweetboard's own keys",
+)
+_format = _must(FORMATS.__contains__, f"is not one of {', '.join(FORMATS)}")
+_path = _must(lambda path: path.isprintable() and not re.match("~[^/]", path), "is not the path of a file or folder")
+_language = _must(
+    lambda tag: re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", tag) is not None,
+    "is not a language tag such as en or pt-BR",
+)
+_host = _must(lambda host: host != "" and _is_plain(host), "is not a host's name or address")
+
+
+def _field(text: str) -> Iterator[str]:
+    try:
+        _ = parse(text) if text else []
+    except ValueError as error:
+        yield str(error)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of settings; its secrets do not show."""
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = {"url": masked(fields.get("url", "")), "headers": dict.fromkeys(fields.get("headers", {}), Secret())}
+        return [(name, shown.get(name, value)) for name, value in fields.items()]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where posts come from; `stall_timeout_s` 0 is the format's own, `token` comes from the environment alone."""
+
+    url: Annotated[str, _stream_url] = DEMO
+    name: Annotated[str, _name] = ""
+    format: Annotated[str, _format] = "auto"
+    headers: Annotated[dict[str, str], _headers] = {}
+    stall_timeout_s: Annotated[float, _between(0, 1_000_000_000)] = 0.0
+    max_line_bytes: Annotated[int, _between(1024, 67_108_864)] = 1_048_576
+    token: Annotated[Secret, _token] = Secret()
+
+
+class RedisSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where boards are kept; `data_dir()` says what an empty `data_dir` means."""
+
+    url: Annotated[str, _redis_url] = EMBEDDED
+    prefix: Annotated[str, _prefix] = ""
+    data_dir: Annotated[str, _path] = ""
+
+
+class HttpSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where boards are served; port 0 is any free one."""
+
+    host: Annotated[str, _host] = "127.0.0.1"
+    port: Annotated[int, _between(0, 65_535)] = 8080
+    allowed_hosts: Annotated[list[str], lambda hosts: (line for host in hosts for line in _host(host))] = []
+
+
+class FilterSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which posts and hashtags count, and which names are shown; each default lets everything pass."""
+
+    languages: Annotated[list[str], lambda tags: (line for tag in tags for line in _language(tag))] = []
+    bots: Annotated[bool, _anything] = True
+    min_hashtag_length: Annotated[int, _between(1, 256)] = 1
+    numeric_hashtags: Annotated[bool, _anything] = True
+    blocklist: Annotated[str, _path] = ""
+
+
+class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off)."""
+
+    key: Annotated[str, _board_key]
+    field: Annotated[str, _field] = ""
+    reposts: Annotated[bool, _anything] = True
+    windows: Annotated[list[str], _durations] = msgspec.field(default_factory=lambda: ["5m", "1h", "24h"])
+    trending: Annotated[str, lambda text: _durations([text] if text else [])] = "1h"
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings; checked where they come from `load`, taken as they are where made by hand."""
+
+    stream: StreamSettings = msgspec.field(default_factory=StreamSettings)
+    streams: dict[str, StreamSettings] = {}
+    redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
+    http: HttpSettings = msgspec.field(default_factory=HttpSettings)
+    filter: FilterSettings = msgspec.field(default_factory=FilterSettings)
+    boards: dict[str, BoardSettings] = msgspec.field(
+        default_factory=lambda: {name: BoardSettings(key=key) for name, key in _BOARDS.items()}
+    )
+
+
+def streams_of(settings: Settings) -> dict[str, StreamSettings]:
+    """Give the streams to be counted, by their identity in Redis."""
+    if settings.streams:
+        return {stream.name or name: stream for name, stream in settings.streams.items()}
+    return {stream_name(settings.stream): settings.stream}
+
+
+def stream_name(stream: StreamSettings) -> str:
+    """Give a stream's identity in Redis: the configured name, else one that no other URL has."""
+    if stream.name or stream.url == DEMO:
+        return stream.name or "demo"
+    if preset(stream.url) is not None:
+        return re.sub(r"[^a-z0-9]+", "-", stream.url.lower())[:64].strip("-")
+    host = re.sub(r"[^a-z0-9]+", "-", urlsplit(stream.url).hostname or "")[:55].strip("-")
+    return f"{host or 'stream'}-{hashlib.sha256(stream.url.encode()).hexdigest()[:8]}"
+
+
+def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Give the folder of the embedded server's data: the configured one, else systemd's, else the user's own."""
+    # systemd gives a colon-separated list where a unit names several state directories.
+    folder = settings.redis.data_dir or environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(folder).expanduser() if folder else platformdirs.user_data_path("tweetboard")

@@ -1,0 +1,120 @@
+"""How a stream says how it does: what came to nothing, whether posts still come, what is the matter."""
+
+import asyncio
+
+import pytest
+
+from conftest import wait_until
+from pipe import ListSource, OneStream, a_pipe, running
+from tweetboard.errors import StreamRefused
+from tweetboard.posts import Skip
+from tweetboard.store import Store
+from tweetboard.supervision import StreamState
+
+POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
+NEVER_S = 3600.0
+
+
+def on_the_boards(pipe: OneStream, seq: int) -> bool:
+    session = pipe.feed.journal.session
+    return session is not None and session.lowest_applied >= seq
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if message.startswith("stream test: skipped")]
+
+
+async def test_what_came_to_nothing_is_logged_soon_then_seldom_and_the_rest_at_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With reason, count and an example; each record in one line only, however many come."""
+    monkeypatch.setattr("tweetboard.feed.FIRST_REPORT_S", 0.01)
+    monkeypatch.setattr("tweetboard.feed.REPORT_S", NEVER_S)
+    pipe = a_pipe(store)
+    source = ListSource(POSTS, stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        source.add({"username": 1}, {"username": 2})
+        await wait_until(lambda: told(caplog))
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + 0.1  # ten times what the first report took
+        while clock() < until_s:
+            source.add({"username": 0})
+            await wait_until(lambda: not source.more.is_set())  # until it is read
+        broken = pipe.feed.skipped["unexpected_type"]
+        assert broken == len(source.posts) - len(POSTS)
+        source.add({"username": "\u200b"})
+        await wait_until(lambda: pipe.feed.skipped["invalid_name"] == 1)
+        assert len(told(caplog)) == 1
+    soon, rest, other = told(caplog)
+    assert soon.startswith("""stream test: skipped 2: unexpected_type: '{"username":2}': """)
+    assert rest.startswith(f"""stream test: skipped {broken - 2}: unexpected_type: '{{"username":0}}': """)
+    assert other == "stream test: skipped 1: invalid_name"
+
+
+async def test_each_pause_ends_with_what_is_new_and_what_a_healthy_stream_says_is_no_news(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Deletions and the like are counted, but no warning; what has been told is not told again."""
+    monkeypatch.setattr("tweetboard.feed.FIRST_REPORT_S", 0.01)
+    monkeypatch.setattr("tweetboard.feed.REPORT_S", 0.01)
+    pipe = a_pipe(store)
+    pipe.feed.state = StreamState()
+    source = ListSource([{"text": "", "user": {"screen_name": "alice"}, "created_at": ""}], stays=True)
+    async with running(pipe, source):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        source.add({"delete": {"status": {"id": 1}}})
+        await wait_until(lambda: pipe.feed.skipped["delete"] == 1)
+        pipe.feed.state.oversized = 3
+        await wait_until(lambda: len(told(caplog)) == 1)
+        pipe.feed.state.oversized = 5
+        await wait_until(lambda: len(told(caplog)) == 2)
+    assert told(caplog) == ["stream test: skipped 3: oversized", "stream test: skipped 2: oversized"]
+    assert pipe.came_to_nothing == {"delete": 1, "oversized": 5}
+
+
+def test_all_that_is_the_matter_with_a_stream_is_said(fake_store: Store) -> None:
+    feed = a_pipe(fake_store).feed
+    assert feed.described() == (False, "not connected yet")
+    feed.state.live, feed.state.trouble = True, ""
+    assert feed.described() == (True, "connected")
+    feed.state.gap_s = 1.25
+    feed.skipped.count(Skip("limit", undelivered=1_200))
+    feed.volume.quiet, feed.volume.silent_s = True, 90.0
+    assert feed.described() == (
+        True,
+        (
+            "connected; no post for 90 s, which is unusual; 1.2 s at most went by unheard since the start; "
+            "the stream says that it left out 1,200 posts"
+        ),
+    )
+    feed.publisher.published.standby = True
+    feed.lease.other = "there:1"
+    assert feed.described() == (True, "standby: there:1 has it")
+    feed.failure = StreamRefused("404")
+    assert feed.described() == (False, "404")
+
+
+async def test_a_stream_that_is_alive_without_posts_is_said_once_and_when_they_come_again(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("tweetboard.feed.LOOK_S", 0)
+    feed = a_pipe(fake_store).feed
+    looks = iter([True, False, True])
+
+    def look(_posts: int, _now_s: float, *, live: bool) -> bool:
+        changed = next(looks, False)
+        feed.volume.quiet ^= changed
+        assert not live
+        return changed
+
+    monkeypatch.setattr(feed.volume, "look", look)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(feed.watch_volume())
+        await wait_until(lambda: len(caplog.messages) == 2)
+        watching.cancel()
+    assert caplog.messages[0].startswith(
+        "stream test: no post for 0 s, though it is alive and usually brings 0 a second"
+    )
+    assert caplog.messages[1] == "stream test: posts come again"
