@@ -1,7 +1,7 @@
 """Delays between attempts: X's ladders, rung by rung, with chance passed in."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tweetboard.backoff import LADDERS, Backoff
@@ -29,7 +29,8 @@ def test_after_an_http_error_delays_double_from_5_s_to_320_s() -> None:
 
 
 def test_after_a_refusal_for_the_rate_delays_double_from_60_s() -> None:
-    assert delays("rate_limit", 6) == [60.0, 120.0, 240.0, 480.0, 960.0, 960.0]
+    backoff = Backoff(lambda: 0.0)
+    assert [backoff.delay_s("rate_limit") for _ in range(6)] == [60.0, 120.0, 240.0, 480.0, 960.0, 960.0]
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -37,11 +38,17 @@ def test_a_million_failures_are_no_overflow(cause: str) -> None:
     assert LADDERS[cause].rung(1_000_000) == LADDERS[cause].longest_s
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.sampled_from(CAUSES), st.integers(1, 100))
-def test_chance_takes_any_part_of_a_rung(chance: float, cause: str, attempts: int) -> None:
-    backoff = Backoff(lambda: chance)
-    jittered = [backoff.delay_s(cause) for _ in range(attempts)]
-    assert jittered == [pytest.approx(whole * chance) for whole in delays(cause, attempts)]
+def test_chance_takes_its_part_of_a_rung(chance: float, cause: str, attempts: int) -> None:
+    """Any part after a cut; after a refusal at least half, and where the rate was too high always all of it."""
+    least, most = {"network": (0, 1), "http": (0.5, 1), "rate_limit": (1, 1.25)}[cause]
+    ladder, backoff = LADDERS[cause], Backoff(lambda: chance)
+    for attempt in range(1, attempts + 1):
+        delay_s = backoff.delay_s(cause)
+        number = attempt - (cause == "network")
+        rung = ladder.rung(number) if number else 0.0
+        assert delay_s == pytest.approx(rung * (least + chance * (most - least)))
 
 
 def test_only_data_leads_back_to_the_bottom() -> None:

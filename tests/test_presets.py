@@ -23,7 +23,15 @@ def test_mastodons_public_timeline_is_at_any_host() -> None:
 @pytest.mark.parametrize("which", ["filtered", "sample"])
 def test_x_is_asked_for_all_that_is_needed(which: str) -> None:
     query = parse_qs(urlsplit(place_of(f"x:{which}").url).query)
-    wanted = {"author_id", "created_at", "edit_history_tweet_ids", "entities", "note_tweet", "referenced_tweets"}
+    wanted = {
+        "author_id",
+        "created_at",
+        "edit_history_tweet_ids",
+        "entities",
+        "lang",
+        "note_tweet",
+        "referenced_tweets",
+    }
     assert set(query["tweet.fields"][0].split(",")) == wanted
     assert query["expansions"] == ["author_id,referenced_tweets.id"]
     assert query["user.fields"] == ["username"]
@@ -42,6 +50,11 @@ def test_x_is_asked_for_all_that_is_needed(which: str) -> None:
         "mastodon:a b",
         "mastodon:social.example/x",
         "bluesky:x",
+        "bluesky:",
+        "mastodon:social.example:0",
+        "mastodon:social.example:65536",
+        "mastodon:\u017focial.example",
+        f"mastodon:{'x' * 64}.example",
     ],
 )
 def test_what_is_no_preset_is_none(text: str) -> None:
@@ -56,7 +69,11 @@ def test_what_is_no_preset_is_none(text: str) -> None:
         ("https://api.twitter.com/2/tweets/search/stream", "auto", "x-v2"),
         ("https://social.example/api/v1/streaming/hashtag?tag=tea", "auto", "mastodon"),
         ("https://example.org/stream", "auto", "auto"),
-        ("https://stream.wikimedia.org.example/v2/stream/x", "auto", "auto"),
+        ("https://stream.wikimedia.org.example/v2/stream/recentchange", "auto", "auto"),
+        ("https://stream.wikimedia.org/v2/stream/page-create", "auto", "auto"),
+        ("https://api.x.com/2/tweets/compliance/stream", "auto", "auto"),
+        ("wss://social.example/api/v1/streaming?stream=public", "auto", "auto"),
+        ("https://social.example/api/v1/streaming/health", "auto", "auto"),
         ("wikimedia", "flat", "flat"),
         ("https://example.org/stream", "x-v1", "x-v1"),
     ],

@@ -63,12 +63,14 @@ def records_in(block: Block) -> list[bytes]:
     return [event.data for event in block.events] or [line.strip() for line in block.lines.split(b"\n") if line.strip()]
 
 
-async def take(stream: HttpStream, wanted: int, position: str = "") -> list[bytes]:
-    """Read until so many records have come; returns all that came."""
+async def take(stream: HttpStream, wanted: int, position: str = "", *, data_flows: bool = True) -> list[bytes]:
+    """Read until so many records have come, and take them for posts; returns all that came."""
     taken: list[bytes] = []
     async with asyncio.timeout(10), aclosing(stream.blocks(position)) as blocks:
         async for block, _ in blocks:
             taken += records_in(block)
+            if data_flows and records_in(block):
+                stream.data_flowed()
             if len(taken) >= wanted:
                 break
     return taken
@@ -275,6 +277,9 @@ def test_ids_that_are_no_numbers_are_not_compared() -> None:
         (401, "set TWEETBOARD_STREAM_TOKEN"),
         (403, "check its access level"),
         (404, "check stream.url"),
+        (204, "nothing to come"),
+        (407, "https_proxy"),
+        (426, "wss://"),
         (410, "has been shut down"),
     ],
 )
@@ -327,6 +332,65 @@ async def test_http_errors_climb_their_ladder_which_only_data_leads_down(
         assert stream.state.lost == {"http": 5, "network": 2}
 
 
+async def test_what_is_no_post_is_no_data(client: httpx.AsyncClient, delays: list[float]) -> None:
+    """X says with HTTP 200, and in a record, that there are too many connections: four a second more are no answer."""
+    async with Upstream(RECORDS[:20], usual=Answer(after=1, cut="end")).serving() as upstream:
+        await take(HttpStream(client, upstream.url), 6, data_flows=False)
+        assert delays == [pytest.approx(0.25 * number, abs=0.2) for number in range(len(delays))]
+        assert len(delays) == 5
+
+
+async def test_a_connection_that_lived_for_a_minute_has_not_failed(
+    client: httpx.AsyncClient, delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it brought keep-alives alone: some end all connections after some minutes."""
+    monkeypatch.setattr("tweetboard.supervision.HEALTHY_LIFE_S", 0.0)
+    monkeypatch.setattr("tweetboard.supervision.SHORTEST_LIFE_S", 0.0)
+    async with Upstream([], usual=Answer(after=0, cut="end")).serving() as upstream:
+        await lose(HttpStream(client, upstream.url), 4)
+        assert set(delays) == {0.0}
+
+
+@pytest.mark.parametrize(("retry", "waited_s"), [("1500", 1.5), ("9" * 15, 320.0), ("-5", 0.0)])
+async def test_an_upstream_may_say_how_soon_it_is_asked_again(
+    client: httpx.AsyncClient, delays: list[float], retry: str, waited_s: float
+) -> None:
+    """By the standard of Server-Sent Events, and for every connection from then on; but nobody waits for ever."""
+    first = Answer(
+        raw=head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        + chunk(f"retry: {retry}\n\ndata: x\n\n".encode())
+        + b"0\r\n\r\n"
+    )
+    async with Upstream(RECORDS, "sse", script=[first, Answer(after=1, cut="end")]).serving() as upstream:
+        await take(HttpStream(client, upstream.url), 4)
+        assert delays == [pytest.approx(waited_s), pytest.approx(max(waited_s, 0.25), abs=0.1)]
+
+
+async def test_a_stream_that_numbers_anew_is_said(
+    client: httpx.AsyncClient, delays: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events are taken for repeats, by the rule; somebody should hear of it."""
+    monkeypatch.setattr("tweetboard.stream.MANY_REPEATS", 10)
+    old = b"".join(b"id: %d\ndata: x\n\n" % number for number in range(1, 31))
+    answer = Answer(
+        raw=head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        + chunk(old)
+        + chunk(b"id: 99\ndata: y\n\n")
+    )
+    async with Upstream([], usual=answer).serving() as upstream:
+        assert await take(HttpStream(client, upstream.url), 1, "40") == [b"y"]
+    assert [message for message in caplog.messages if "if it numbers anew" in message and "before, 40," in message]
+    assert len([message for message in caplog.messages if "numbers anew" in message]) == 1
+    assert delays == []
+
+
+async def test_a_header_of_the_settings_goes_before_ours_however_it_is_spelled(client: httpx.AsyncClient) -> None:
+    async with Upstream(RECORDS).serving() as upstream:
+        await take(HttpStream(client, upstream.url, headers={"user-agent": "mine", "ACCEPT": "x/y"}), 1)
+        headers = upstream.requests[0].headers
+        assert (headers["user-agent"], headers["accept"]) == ("mine", "x/y")
+
+
 async def test_repeats_are_no_data(client: httpx.AsyncClient, delays: list[float]) -> None:
     async with Upstream(RECORDS[:5], "sse", overlap=3, usual=Answer(cut="end")).serving() as upstream:
         await lose(HttpStream(client, upstream.url), 5)
@@ -347,7 +411,7 @@ async def test_a_refusal_for_the_rate_waits_from_a_minute_on(
     async with Upstream(RECORDS, script=[Answer(status)] * 3).serving() as upstream:
         stream = HttpStream(client, upstream.url)
         await take(stream, 1)
-        assert delays == [60.0, 120.0, 240.0]
+        assert delays == [75.0, 150.0, 300.0]
         assert stream.state.lost == {"rate_limit": 3}
 
 
@@ -364,17 +428,18 @@ async def test_the_moment_of_x_rate_limit_reset_is_waited_for(client: httpx.Asyn
 @pytest.mark.parametrize(
     ("status", "headers", "waited_s"),
     [
-        (429, {"x-rate-limit-reset": "1"}, 60.0),
-        (429, {"x-rate-limit-reset": "soon"}, 60.0),
+        (429, {"x-rate-limit-reset": "1"}, 75.0),
+        (429, {"x-rate-limit-reset": "soon"}, 75.0),
         (429, {"x-rate-limit-reset": "9" * 400}, 3605.0),
         (429, {"x-rate-limit-reset": "1", "retry-after": "30"}, 35.0),
         (429, {"retry-after": "30"}, 35.0),
-        (429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 60.0),
+        (429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 75.0),
+        (429, {"retry-after": "Wed, 21 Oct 9015 07:28:00 GMT"}, 3605.0),
+        (503, {"retry-after": "tomorrow"}, 5.0),
         (503, {"retry-after": "30"}, 35.0),
         (503, {"retry-after": "-1"}, 5.0),
         (503, {"x-rate-limit-reset": "9999999999"}, 5.0),
         (500, {}, 5.0),
-        (204, {}, 5.0),
     ],
 )
 async def test_the_upstreams_word_on_when_to_come_back_is_taken_where_it_means_something(

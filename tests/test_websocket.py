@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from conftest import wait_until
 from services import Jetstream
 from tweetboard import websocket
 from tweetboard.errors import StreamError, StreamLost, StreamRefused
@@ -101,10 +102,105 @@ async def test_a_message_over_the_bound_is_counted_and_the_others_arrive(session
         assert stream.state.oversized == 1
 
 
-async def test_a_silent_connection_is_given_up(session: aiohttp.ClientSession) -> None:
-    async with Jetstream().serving() as service:
-        error = await lost(stream_at(session, service.url, stall_timeout_s=lambda: 0.1))
-        assert str(error) == "nothing came for 0.1 s"
+async def test_a_silent_connection_whose_peer_answers_is_kept(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be nothing to say for long: answers to pings are keep-alives."""
+    monkeypatch.setattr(websocket, "HEARTBEAT_S", 0.02)
+    said = asyncio.Event()
+
+    async def quiet(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        for _ in range(10):
+            asked = await socket.receive()
+            assert asked.type is aiohttp.WSMsgType.PING
+            await socket.pong(asked.data)
+        said.set()
+        await socket.send_bytes(MESSAGES[0])
+        await socket.receive()
+        return socket
+
+    async with serving(quiet) as url:
+        stream = stream_at(session, url, stall_timeout_s=lambda: 0.05)
+        assert await take(stream, 1) == [(MESSAGES[0], "10000000")]
+        assert said.is_set()
+        assert stream.state.lost == {}
+
+
+async def test_pings_of_the_upstream_are_answered_and_are_life(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "HEARTBEAT_S", 10)
+    answers = list[bytes]()
+
+    async def pinging(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        for number in range(3):
+            await socket.ping(b"%d" % number)
+            answers.append((await socket.receive()).data)
+        await socket.send_bytes(MESSAGES[0])
+        await socket.receive()
+        return socket
+
+    async with serving(pinging) as url:
+        stream = stream_at(session, url)
+        await take(stream, 1)
+        assert [bytes(answer) for answer in answers] == [b"0", b"1", b"2"]
+        assert stream.state.lost == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "told"),
+    [
+        (1000, "network", "the stream ended"),
+        (1001, "network", "the stream ended"),
+        (1008, "http", "1008 unknown DID"),
+        (1011, "network", "1011 unknown DID"),
+    ],
+)
+async def test_why_the_upstream_ended_the_connection_is_said(
+    session: aiohttp.ClientSession, code: int, cause: str, told: str
+) -> None:
+    async def ending(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close(code=code, message=b"unknown DID")
+        return socket
+
+    async with serving(ending) as url:
+        stream = stream_at(session, url)
+        reading = asyncio.ensure_future(take(stream, 1))
+        await wait_until(lambda: bool(stream.state.lost))
+        assert told in stream.state.trouble
+        assert list(stream.state.lost) == [cause]
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
+async def test_a_message_from_the_future_does_not_lead_there(session: aiohttp.ClientSession) -> None:
+    odd = json.dumps({"did": "d", "time_us": 10**17}).encode()
+    async with Jetstream(messages=[MESSAGES[0], odd, MESSAGES[1]]).serving() as service:
+        assert [at for _, at in await take(stream_at(session, service.url), 3)] == ["10000000", "10000000", "10001000"]
+
+
+async def test_a_password_in_the_address_is_sent_but_never_beside_a_token(session: aiohttp.ClientSession) -> None:
+    async with Jetstream(messages=MESSAGES).serving() as service:
+        with_password = service.url.replace("http://", "ws://me:secret@")
+        await take(stream_at(session, with_password), 1)
+        await take(stream_at(session, with_password, token=TOKEN), 1)
+        sent = [request.headers["Authorization"] for request in service.requests]
+        assert sent == ["Basic bWU6c2VjcmV0", f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://a..b/", "ws://xn--a.b/", f"ws://{'a' * 64}.example/", "ws://u\u20ac:p\u20ac@127.0.0.1:1/"]
+)
+async def test_an_address_that_is_none_is_refused(session: aiohttp.ClientSession, url: str) -> None:
+    error = await lost(stream_at(session, url))
+    assert isinstance(error, StreamRefused | StreamLost)
+    assert "p\u20ac" not in str(error)
 
 
 async def test_a_peer_that_does_not_answer_pings_is_given_up(

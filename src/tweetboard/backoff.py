@@ -1,7 +1,6 @@
 """How long to wait before the next attempt to connect to a stream. Pure: chance and clock are passed in.
 
-The ladders are X's own (DESIGN section 6), with full jitter: any moment up to the rung, so that many clients cut off
-at once do not come back at once.
+The ladders are X's own (DESIGN section 6), with jitter, so that many clients cut off at once do not come back at once.
 """
 
 from collections import Counter
@@ -10,11 +9,16 @@ from typing import Final, NamedTuple
 
 
 class Ladder(NamedTuple):
-    """Delays in seconds: the first, the longest, and whether each doubles the one before or adds the first to it."""
+    """Delays in seconds: the first, the longest, and whether each doubles the one before or adds the first to it.
+
+    `least` is the part of a rung that is always waited; `jitter` is the part that chance adds.
+    """
 
     first_s: float
     longest_s: float
     doubles: bool
+    least: float
+    jitter: float
 
     def rung(self, attempt: int) -> float:
         """Return the delay before retry number `attempt`, counted from 1."""
@@ -24,10 +28,11 @@ class Ladder(NamedTuple):
 
 
 LADDERS: Final = {
-    "network": Ladder(0.25, 16, doubles=False),
-    "http": Ladder(5, 320, doubles=True),
-    "encoding": Ladder(5, 320, doubles=True),
-    "rate_limit": Ladder(60, 960, doubles=True),
+    "network": Ladder(0.25, 16, doubles=False, least=0, jitter=1),
+    "http": Ladder(5, 320, doubles=True, least=0.5, jitter=0.5),
+    "encoding": Ladder(5, 320, doubles=True, least=0.5, jitter=0.5),
+    # Whoever comes sooner than X wants is kept out for longer.
+    "rate_limit": Ladder(60, 960, doubles=True, least=1, jitter=0.25),
 }
 
 
@@ -51,5 +56,6 @@ class Backoff:
         attempt = self._failures[cause] - (cause == "network")
         if attempt == 0:
             return 0.0
-        jittered = LADDERS[cause].rung(attempt) * self._chance()
+        ladder = LADDERS[cause]
+        jittered = ladder.rung(attempt) * (ladder.least + ladder.jitter * self._chance())
         return jittered if retry_after_s is None else retry_after_s + min(jittered, 5)

@@ -146,7 +146,7 @@ async def _source(stack: AsyncExitStack, settings: StreamSettings, place: Place,
     client = open_stream(settings, place, lambda: settings.stall_timeout_s or feed.stall_timeout_s)
     source = await stack.enter_async_context(client)
     source.on_connected = feed.skipped.connected
-    feed.state = source.state
+    feed.state, feed.on_posts = source.state, source.data_flowed
     return source
 
 

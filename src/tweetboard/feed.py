@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from tweetboard.boards import boards_of, bucket_s_of
@@ -15,8 +16,10 @@ from tweetboard.errors import StreamError
 from tweetboard.filtering import Filtered
 from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import Skipped
+from tweetboard.framing import Block
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
+from tweetboard.posts import Post
 from tweetboard.presets import Place
 from tweetboard.publisher import Publisher, Source
 from tweetboard.settings import Settings
@@ -42,7 +45,8 @@ log = logging.getLogger(__name__)
 class Feed:
     """The stream `name` at `place`, feeding the settings' boards; `holder` is the name of this instance.
 
-    `state` is to be set to that of the source; `failure` is why the stream ended for good.
+    `state` is to be set to that of the source, and `on_posts` to what is called whenever it brings some; `failure` is
+    why the stream ended for good.
     """
 
     def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str) -> None:
@@ -52,7 +56,7 @@ class Feed:
         self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
         self.skipped = Skipped()
         self._decoder = decoder_for(place.format, self.skipped, paths)
-        self.decoder = Filtered(self._decoder.decode, settings.filter, self.skipped)
+        self.decoder = Filtered(self._decode, settings.filter, self.skipped)
         self.publisher = Publisher(
             store,
             self.journal,
@@ -64,12 +68,21 @@ class Feed:
         self.volume = Volume()
         self.state = StreamState()
         self.failure: StreamError | None = None
+        self.on_posts: Callable[[], None] = lambda: None
+        self._decoded_posts = 0
 
     @property
     def stall_timeout_s(self) -> float:
         """How long a connection of the format may say nothing at all; 0 where that is not known yet."""
         found = self._decoder.format
         return 0.0 if found is None else found.stall_timeout_s
+
+    def _decode(self, block: Block) -> list[Post]:
+        posts = self._decoder.decode(block)
+        if posts:
+            self._decoded_posts += len(posts)
+            self.on_posts()
+        return posts
 
     @property
     def came_to_nothing(self) -> Counter[str]:
@@ -87,18 +100,17 @@ class Feed:
         """Log when a live stream brings no posts any more, and when it does again."""
         while True:
             await asyncio.sleep(LOOK_S)
-            published = self.publisher.published
-            live = self.state.live and not published.standby
-            if not self.volume.look(published.posts, time.monotonic(), live=live):
+            live = self.state.live and not self.publisher.published.standby and not self.publisher.held_up
+            if not self.volume.look(self._decoded_posts, time.monotonic(), live=live):
                 continue
             if self.volume.quiet:
                 log.warning(
-                    "stream %s: no post for %.0f s, though it is alive and usually brings %.3g a second: "
-                    "its rules, its quota?",
+                    "stream %s: next to no posts, the last one %.0f s ago, though it is alive and usually brings %.3g "
+                    "a second: its rules, its quota?",
                     *(self.name, self.volume.silent_s, self.volume.posts_per_s),
                 )
             else:
-                log.info("stream %s: posts come again", self.name)
+                log.info("stream %s: posts come again, or so few are what is usual now", self.name)
 
     async def report(self) -> None:
         """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""
@@ -131,7 +143,7 @@ class Feed:
         silent_s = time.time() - state.last_received
         detail = state.trouble or (f"last heard {silent_s:.1f} s ago" if state.last_received else "connected")
         if self.volume.quiet:
-            detail += f"; no post for {self.volume.silent_s:.0f} s, which is unusual"
+            detail += f"; next to no posts, the last one {self.volume.silent_s:.0f} s ago, which is unusual"
         if state.gap_s:
             detail += f"; {state.gap_s:.1f} s at most went by unheard since the start"
         if self.skipped.undelivered:

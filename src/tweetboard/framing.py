@@ -62,7 +62,7 @@ class LineFramer:
             return Block()
         if self._skipping:
             whole = chunk[chunk.index(b"\n") + 1 : cut]
-            self._skipping = False
+            self._skipping = self._at_start = False
         elif self._partial:
             whole = b"".join((self._partial, memoryview(chunk)[:cut]))  # a slice would be a second copy
             self._partial.clear()

@@ -347,9 +347,8 @@ class RecentIds:
             if post.id:
                 self._seen[post.id] = self._age_s
             fresh.append(post)
-        for post_id in list(self._seen):
-            if self._seen[post_id] > self._age_s - self.keep_s:
-                break  # insertion order is order of age
+        oldest_s = self._age_s - self.keep_s
+        while self._seen and self._seen[post_id := next(iter(self._seen))] <= oldest_s:  # they stand in order of age
             del self._seen[post_id]
         return fresh
 

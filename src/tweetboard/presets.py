@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 _X_FIELDS: Final = (
-    "tweet.fields=author_id,created_at,edit_history_tweet_ids,entities,note_tweet,referenced_tweets"
+    "tweet.fields=author_id,created_at,edit_history_tweet_ids,entities,lang,note_tweet,referenced_tweets"
     "&expansions=author_id,referenced_tweets.id&user.fields=username"
 )
-_LABEL: Final = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?", re.IGNORECASE)
+_LABEL: Final = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::([0-9]{{1,5}}))?", re.IGNORECASE | re.ASCII)
 
 
 class Place(NamedTuple):
@@ -24,7 +24,10 @@ class Place(NamedTuple):
 
 
 def _mastodon(host: str) -> Place | None:
-    return Place(f"https://{host}/api/v1/streaming/public", "mastodon") if _HOST.fullmatch(host) else None
+    found = _HOST.fullmatch(host)
+    if found is None or not 0 < int(found[1] or 443) < 65_536:
+        return None
+    return Place(f"https://{host}/api/v1/streaming/public", "mastodon")
 
 
 def _x(which: str) -> Place | None:
@@ -49,17 +52,22 @@ FORMS: Final = ("wikimedia", "bluesky", "mastodon:HOST", "x:filtered", "x:sample
 """What may stand in the place of an address."""
 
 _KNOWN: Final = (
-    (re.compile(r"(^|\.)stream\.wikimedia\.org$"), re.compile(r"/v2/stream/"), "wikimedia"),
-    (re.compile(r"(^|\.)bsky\.network$"), re.compile(r"/subscribe"), "bluesky"),
-    (re.compile(r"^api\.(x|twitter)\.com$"), re.compile(r"/2/"), "x-v2"),
-    (re.compile(r""), re.compile(r"/api/v1/streaming(/|$)"), "mastodon"),
+    (
+        "http",
+        re.compile(r"(^|\.)stream\.wikimedia\.org$"),
+        re.compile(r"/v2/stream/(mediawiki\.)?recentchange$"),
+        "wikimedia",
+    ),
+    ("ws", re.compile(r"(^|\.)bsky\.network$"), re.compile(r"/subscribe$"), "bluesky"),
+    ("http", re.compile(r"^api\.(x|twitter)\.com$"), re.compile(r"/2/tweets/(search|sample|sample10)/stream$"), "x-v2"),
+    ("http", re.compile(r""), re.compile(r"/api/v1/streaming/(public|hashtag|list|direct|user)\b"), "mastodon"),
 )
 
 
 def preset(text: str) -> Place | None:
     """Look up a preset, such as `wikimedia` or `mastodon:mastodon.social`; None for what is none."""
-    name, _, rest = text.partition(":")
-    return None if name not in _PRESETS else _PRESETS[name](rest)
+    name, colon, rest = text.partition(":")
+    return None if name not in _PRESETS or (colon and not rest) else _PRESETS[name](rest)
 
 
 def place_of(url: str, wanted: str = "auto") -> Place:
@@ -71,6 +79,10 @@ def place_of(url: str, wanted: str = "auto") -> Place:
     place = preset(url)
     if place is None:
         parts = urlsplit(url)
-        known = (found for host, path, found in _KNOWN if host.search(parts.hostname or "") and path.match(parts.path))
+        known = (
+            found
+            for scheme, host, path, found in _KNOWN
+            if parts.scheme.startswith(scheme) and host.search(parts.hostname or "") and path.match(parts.path)
+        )
         place = Place(url, next(known, "auto"))
     return place if wanted == "auto" else Place(place.url, wanted)

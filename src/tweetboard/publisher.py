@@ -89,6 +89,11 @@ class Publisher:
         """How many names have been read and are not known to be on every board, nor another instance's to count."""
         return self._outbox.outstanding_names + self._given_up_names
 
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing is read, because the boards do not keep up."""
+        return not self._outbox.room
+
     async def run(self, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
         """Publish until `stopping` is set or the source ends; return when everything read is on every board.
 

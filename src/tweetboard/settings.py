@@ -251,9 +251,12 @@ def stream_name(stream: StreamSettings) -> str:
     """Give a stream's identity in Redis: the configured name, else one that no other URL has."""
     if stream.name or stream.url == DEMO:
         return stream.name or "demo"
-    if preset(stream.url) is not None:
-        return re.sub(r"[^a-z0-9]+", "-", stream.url.lower())[:64].strip("-")
-    host = re.sub(r"[^a-z0-9]+", "-", urlsplit(stream.url).hostname or "")[:55].strip("-")
+    by_name = preset(stream.url) is not None
+    if by_name and re.fullmatch(r"[a-z]+(:[a-z]+(\.[a-z]+)*)?", stream.url) and len(stream.url) <= 64:
+        return re.sub(r"[:.]", "-", stream.url)
+    # Any other spelling could be that of another stream too.
+    host = re.sub(r"[^a-z0-9]+", "-", stream.url.lower() if by_name else urlsplit(stream.url).hostname or "")
+    host = host[:55].strip("-")
     return f"{host or 'stream'}-{hashlib.sha256(stream.url.encode()).hexdigest()[:8]}"
 
 

@@ -5,6 +5,7 @@ meaning (framing.py, formats/).
 """
 
 import asyncio
+import base64
 import logging
 import re
 import socket
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -40,21 +42,31 @@ KEEPALIVE_S: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 
 Not every stream has a stall watch: posts may be hours apart. TCP_KEEPALIVE is macOS's name for TCP_KEEPIDLE.
 """
 
+ACCEPT: Final = "text/event-stream, application/x-ndjson, application/json, */*;q=0.5"
+
+MANY_REPEATS: Final = 1_000
+"""So many on one connection are more than what a stream sends again around the place where it goes on."""
+
 MAX_ID_CHARS: Final = 4096
 """A longer event id is no position: servers take some 8 KiB of headers, and int() at most 4,300 digits."""
 
 _FINAL: Final = {
+    204: "there is nothing to come: check stream.url",
     400: "the request is wrong: check stream.url",
     401: "the token is missing or not accepted: set TWEETBOARD_STREAM_TOKEN",
     403: "the token does not allow this stream: check its access level",
     404: "there is no such stream: check stream.url",
+    405: "this address is not to be read: check stream.url",
+    407: "the proxy wants a password: put it into the address in https_proxy",
     410: "this stream has been shut down: check stream.url",
+    426: "this address speaks another protocol: is it a wss:// one?",
+    451: "this stream may not be shown here",
 }
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 """Never asked for by way of a proxy, which would look for itself; the demo is there."""
 
-_QUERY: Final = re.compile(r"(\bhttps?://[^\s?'\"]*)\?[^\s'\"]*")
+_QUERY: Final = re.compile(r"(\b(?:http|ws)s?://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +105,33 @@ def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def proxy_for(scheme: str, host: str) -> httpx.Proxy | None:
     """Find the environment's proxy for a host; raises `StreamRefused` where that is no address."""
-    proxy = urllib.request.getproxies().get(scheme)
-    if proxy is None or host in _LOOPBACK or urllib.request.proxy_bypass(host):
+    proxies = urllib.request.getproxies()
+    name = scheme if scheme in proxies else "all"
+    proxy = proxies.get(name)
+    if not proxy or host in _LOOPBACK or urllib.request.proxy_bypass(host):
         return None
     try:
-        return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        found = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        found.url.raw_host.decode("idna")
     except ValueError as error:
-        raise StreamRefused(f"{scheme}_proxy in the environment: {error}") from error
+        raise StreamRefused(f"{name}_proxy in the environment: {error}") from error
+    if found.url.scheme not in ("http", "https"):
+        raise StreamRefused(f"{name}_proxy in the environment: no proxy of the kind {found.url.scheme}:// can be used")
+    return found
+
+
+def request_headers(own: Mapping[str, str], wanted: Mapping[str, str], token: str) -> dict[str, str]:
+    """Put a request's headers together: what the settings want goes before our `own`, however it is spelled."""
+    headers = httpx.Headers({**own, "User-Agent": f"tweetboard/{__version__}"}, encoding="utf-8")
+    headers.update(wanted)
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return dict(headers)
+
+
+def basic_auth(user: str, password: str) -> str:
+    """Write a user and a password as a header has them (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class _Transport(AiohttpTransport):
@@ -147,15 +179,9 @@ class HttpStream(Supervised):
     ) -> None:
         super().__init__(url, stall_timeout_s=stall_timeout_s, refill_s=refill_s)
         self._client = client
-        self._headers = {
-            "Accept": "text/event-stream, application/x-ndjson, application/json, */*;q=0.5",
-            "Accept-Encoding": ACCEPT_ENCODING,
-            "User-Agent": f"tweetboard/{__version__}",
-            **(headers or {}),
-        }
+        own = {"Accept": ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
+        self._headers = request_headers(own, headers or {}, token)
         self._has_token = bool(token)
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
         self._max_line_bytes = max_line_bytes
 
     async def probe(self) -> str:
@@ -174,9 +200,9 @@ class HttpStream(Supervised):
                     block = framer.push(chunk)
                     self.state.oversized = oversized_before + framer.oversized
                     block, reached = resumed.new(block, framer.last_id if isinstance(framer, SSEFramer) else "")
+                    if isinstance(framer, SSEFramer) and framer.retry_ms is not None:
+                        self.ask_no_sooner(framer.retry_ms / 1000)
                     has_data = bool(block.events or (block.lines and not block.lines.isspace()))
-                    if has_data:
-                        self._backoff.data_flowed()
                     if has_data or reached != position:
                         position = reached
                         yield block, reached
@@ -236,8 +262,9 @@ class Resumed:
 
     def __init__(self, position: str, state: StreamState) -> None:
         self._position = position
-        self._last = _number(position)
+        self._last = self._asked_after = _number(position)
         self._state = state
+        self._repeats = 0
 
     def new(self, block: Block, last_id: str = "") -> tuple[Block, str]:
         """Leave out the repeats; returns the rest and the position after it.
@@ -248,11 +275,21 @@ class Resumed:
         events = block.events
         if events and self._last is not None:
             events = [event for event in events if self._is_new(event.id)]
-            self._state.repeats += len(block.events) - len(events)
+            self._note_repeats(len(block.events) - len(events))
             block = Block(events=events)
         if last_id and len(last_id) <= MAX_ID_CHARS and last_id.isprintable() and self._is_new(last_id):
             self._position = last_id
         return block, self._position
+
+    def _note_repeats(self, count: int) -> None:
+        self._state.repeats += count
+        before, self._repeats = self._repeats, self._repeats + count
+        if before < MANY_REPEATS <= self._repeats:
+            log.warning(
+                "the stream sends events whose ids are not above the last one before, %d, and they are left out as "
+                "repeats; if it numbers anew, give it another stream.name",
+                self._asked_after,
+            )
 
     def _is_new(self, event_id: str) -> bool:
         if self._last is None:
@@ -310,7 +347,7 @@ def described(error: Exception) -> str:
 
 
 def _retry_after(headers: Mapping[str, str], cause: str) -> float | None:
-    """Read X's `x-rate-limit-reset` (a moment) or `retry-after` (seconds).
+    """Read X's `x-rate-limit-reset` (a moment) or `retry-after` (seconds, or a date).
 
     X sends the first with every answer, so it says something about a refusal for the rate alone; a moment that has
     passed, by a clock that is wrong perhaps, says nothing.
@@ -319,4 +356,10 @@ def _retry_after(headers: Mapping[str, str], cause: str) -> float | None:
     if cause == "rate_limit" and reset.isascii() and reset.isdigit() and float(reset) > time.time():
         return min(float(reset) - time.time(), 3600.0)
     after = headers.get("retry-after", "")
-    return min(float(after), 3600.0) if after.isascii() and after.isdigit() else None
+    if after.isascii() and after.isdigit():
+        return min(float(after), 3600.0)
+    try:
+        moment_s = parsedate_to_datetime(after).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(moment_s - time.time(), 3600.0) if moment_s > time.time() else None

@@ -23,6 +23,12 @@ from tweetboard.framing import Block
 SHORTEST_LIFE_S: Final = 0.25
 """From the second on, connections are made no faster: an upstream may send a little and end, again and again."""
 
+HEALTHY_LIFE_S: Final = 60.0
+"""A connection that ends after so long has not failed, though it may have brought nothing but keep-alives."""
+
+LONGEST_RETRY_S: Final = 320.0
+"""However long an upstream asks for: longer than this nobody's own ladder waits."""
+
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +65,7 @@ class Supervised(ABC):
         self._refill_s = refill_s
         self._backoff = Backoff(random.random)
         self._was_short = False
+        self._retry_s = 0.0
         self._clock = time.monotonic
         self._heard_at_s: float | None = None
         self.state = StreamState()
@@ -69,6 +76,14 @@ class Supervised(ABC):
     def heard_until(self) -> float:
         """When something was heard last, or a connection made, in Unix seconds; 0 for never."""
         return 0.0 if self._heard_at_s is None else time.time() - (self._clock() - self._heard_at_s)
+
+    def data_flowed(self) -> None:
+        """Note that posts came: whoever decodes them knows that they were some, and no word of refusal."""
+        self._backoff.data_flowed()
+
+    def ask_no_sooner(self, retry_s: float) -> None:
+        """Let as much time pass before each further connection, as the upstream wants it."""
+        self._retry_s = min(retry_s, LONGEST_RETRY_S)
 
     async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
         """Yield blocks from after `position` on, each with the position after it, over as many connections as it takes.
@@ -107,7 +122,9 @@ class Supervised(ABC):
 
     def _lost(self, lost: StreamLost, lived_s: float) -> float:
         """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""
-        delay_s = self._backoff.delay_s(lost.cause, lost.retry_after_s)
+        if lost.cause == "network" and lived_s >= HEALTHY_LIFE_S:
+            self._backoff.data_flowed()
+        delay_s = max(self._backoff.delay_s(lost.cause, lost.retry_after_s), self._retry_s)
         if self._was_short:
             delay_s = max(delay_s, SHORTEST_LIFE_S - lived_s)
         self._was_short = lived_s < SHORTEST_LIFE_S

@@ -4,6 +4,7 @@ What lives here: one connection. What must not: what follows it (supervision.py)
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,19 +12,30 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from tweetboard import __version__
-from tweetboard.errors import StreamLost
+from tweetboard.errors import StreamLost, StreamRefused
 from tweetboard.framing import Block, Event
-from tweetboard.stream import CONNECT_TIMEOUT_S, HEAD_TIMEOUT_S, described, proxy_for, refusal
+from tweetboard.stream import (
+    CONNECT_TIMEOUT_S,
+    HEAD_TIMEOUT_S,
+    basic_auth,
+    described,
+    proxy_for,
+    refusal,
+    request_headers,
+)
 from tweetboard.supervision import Supervised
 
 HEARTBEAT_S: Final = 20.0
-"""So often we ask whether the other side is still there; not every stream has a stall watch."""
+"""After so much silence we ask whether the other side is still there, and wait as long for its answer."""
+
+AHEAD_S: Final = 60.0
+"""A message from further in the future than clocks differ does not say where the stream is."""
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """A longer message ends the connection; one over `max_line_bytes` is dropped and counted."""
 
-_ENDED: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
+_PROPER_ENDS: Final = (None, 0, 1000, 1001, 1005)  # also without a code
+_REFUSALS: Final = (1003, 1007, 1008)  # RFC 6455: what we sent, or asked for, is not accepted
 
 
 class WebSocketStream(Supervised):
@@ -45,9 +57,8 @@ class WebSocketStream(Supervised):
     ) -> None:
         super().__init__(url, stall_timeout_s=stall_timeout_s, refill_s=0)
         self._session = session
-        self._headers = {"User-Agent": f"tweetboard/{__version__}", **(headers or {})}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = request_headers({}, headers or {}, token)
+        self._has_token = bool(token)
         self._max_line_bytes = max_line_bytes
         self._position_of = position_of
 
@@ -61,46 +72,63 @@ class WebSocketStream(Supervised):
             self._connected(position)
             while (data := await self._message(socket)) is not None:
                 self._heard(len(data))
-                self._backoff.data_flowed()
                 if len(data) > self._max_line_bytes:
                     self.state.oversized += 1
                     continue
-                position = max(position, self._position_of(data), key=_number)
+                position = max(position, self._place(data), key=_number)
                 yield Block(events=[Event("message", data, position)]), position
 
+    def _place(self, data: bytes) -> str:
+        """Read how far the stream has come; one odd time must not lead into a future from which nothing comes."""
+        position = self._position_of(data)
+        return position if _number(position) <= (time.time() + AHEAD_S) * 1_000_000 else ""
+
     async def _message(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | None:
-        """Wait for the next message; None where the other side has ended the connection as it should."""
-        limit_s = self._stall_timeout_s()
-        try:
-            async with asyncio.timeout(limit_s or None):
-                message = await socket.receive()
-        except TimeoutError:
-            raise StreamLost(f"nothing came for {limit_s:g} s") from None
-        if message.type in _ENDED:
-            if message.type is not aiohttp.WSMsgType.CLOSE:
-                raise StreamLost("the connection ended without a word")
-            return None
-        if message.type is aiohttp.WSMsgType.ERROR:
-            raise StreamLost(f"the connection broke: {message.data}")
-        return message.data.encode() if isinstance(message.data, str) else bytes(message.data)
+        """Wait for the next message; None where the other side has ended the connection as it should.
+
+        Pings and their answers are life, as keep-alives are: it may be that there is nothing to say.
+        """
+        asked = False
+        while True:
+            limit_s = min(self._stall_timeout_s() or HEARTBEAT_S, HEARTBEAT_S)
+            try:
+                async with asyncio.timeout(limit_s):
+                    message = await socket.receive()
+            except TimeoutError:
+                if asked:
+                    raise StreamLost(f"nothing came for {2 * limit_s:g} s, not even an answer to a ping") from None
+                await socket.ping()
+                asked = True
+                continue
+            if message.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
+                return _data_of(message)
+            asked = False
+            self._heard(0)
+            if message.type is aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
 
     @asynccontextmanager
     async def _socket(self, position: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open the connection; what goes wrong leaves as a `StreamError`."""
-        url = URL(self._url)
-        if position and (cursor := self.resume_id(position)):
-            url = url.update_query(cursor=cursor)
-        proxy = proxy_for("https" if url.scheme == "wss" else "http", url.host or "")
-        head_timeout_s = self._stall_timeout_s() or HEAD_TIMEOUT_S
+        head_timeout_s = max(self._stall_timeout_s() or HEAD_TIMEOUT_S, CONNECT_TIMEOUT_S)
         try:
-            async with asyncio.timeout(max(head_timeout_s, CONNECT_TIMEOUT_S)):
+            url = URL(self._url)
+            if position and (cursor := self.resume_id(position)):
+                url = url.update_query(cursor=cursor)
+            headers = dict(self._headers)
+            if (url.user or url.password) and not self._has_token:
+                headers["Authorization"] = basic_auth(url.user or "", url.password or "")
+            proxy = proxy_for("https" if url.scheme == "wss" else "http", url.host or "")
+            async with asyncio.timeout(head_timeout_s):
                 socket = await self._session.ws_connect(
-                    url,
-                    headers=self._headers,
-                    heartbeat=HEARTBEAT_S,
+                    url.with_user(None),
+                    headers=headers,
+                    autoping=False,
                     max_msg_size=MAX_MESSAGE_BYTES,
                     proxy=None if proxy is None else str(proxy.url),
-                    proxy_auth=None if proxy is None or proxy.auth is None else aiohttp.BasicAuth(*proxy.auth),
+                    proxy_headers=None
+                    if proxy is None or proxy.auth is None
+                    else {"Proxy-Authorization": basic_auth(*proxy.auth)},
                 )
             async with socket:
                 yield socket
@@ -110,8 +138,26 @@ class WebSocketStream(Supervised):
             if error.status in (101, 200):
                 raise StreamLost(f"the answer is no WebSocket: {error.message}", cause="http") from error
             raise refusal(error.status, error.headers or {}) from error
+        except aiohttp.InvalidURL as error:
+            raise StreamRefused(f"stream.url: {described(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise StreamLost(described(error)) from error
+        except ValueError as error:  # a host or a password that no address can have
+            raise StreamRefused(f"stream.url: {described(error)}") from error
+
+
+def _data_of(message: aiohttp.WSMessage) -> bytes | None:
+    """Take a message's data; raises `StreamLost` for an end that is none, None for one that is."""
+    if message.type is aiohttp.WSMsgType.CLOSE:
+        if message.data in _PROPER_ENDS:
+            return None
+        told = f"the stream ended the connection: {message.data} {message.extra or ''}".rstrip()
+        raise StreamLost(told, cause="http" if message.data in _REFUSALS else "network")
+    if message.type in (aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+        raise StreamLost("the connection ended without a word")
+    if message.type is aiohttp.WSMsgType.ERROR:
+        raise StreamLost(f"the connection broke: {message.data}")
+    return message.data.encode() if isinstance(message.data, str) else bytes(message.data)
 
 
 def _number(position: str) -> int:

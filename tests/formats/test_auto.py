@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tweetboard.errors import StreamRefused
 from tweetboard.formats import FORMATS, UNDECIDED_RECORDS, AutoDecoder, decoder_for
 from tweetboard.formats.decoding import Decoder, Skipped
-from tweetboard.framing import Block
+from tweetboard.framing import Block, Event
 
 FLAT = b'{"username": "alice"}'
 UNKNOWN = b'{"neither": 1, "nor": 2}'
@@ -108,3 +108,36 @@ def test_a_named_format_needs_no_guess() -> None:
 def test_only_what_is_kept_alive_has_a_stall_watch() -> None:
     watched = {name: source.stall_timeout_s for name, source in FORMATS.items() if source.stall_timeout_s}
     assert watched == {"x-v2": 30, "x-v1": 90, "mastodon": 60, "bluesky": 30}
+
+
+@pytest.mark.parametrize(
+    ("first", "wanted"),
+    [
+        (b'{"did":"did:plc:a","time_us":1,"kind":"account","account":{"active":true}}', "bluesky"),
+        (b'{"did":"did:plc:a","time_us":1,"kind":"identity","identity":{"handle":"a.example"}}', "bluesky"),
+        (b'{"did":"did:plc:a","time_us":1,"kind":"commit","commit":{}}', "bluesky"),
+        (b'{"delete":{"status":{"id":1}}}', "x-v1"),
+        (b'{"limit":{"track":3}}', "x-v1"),
+        (b'{"$schema":"x","meta":{"domain":"canary"}}', "wikimedia"),
+        (b'{"id":"1","account":{"acct":"a"},"tags":[]}', "mastodon"),
+    ],
+)
+def test_whatever_a_stream_says_first_shows_whose_it_is(first: bytes, wanted: str) -> None:
+    decoder = decoder_for("auto", Skipped())
+    decoder.decode(block_of([first]))
+    assert decoder.format is not None
+    assert decoder.format.name == wanted
+
+
+@pytest.mark.parametrize(("kind", "data"), [("delete", b"1234"), ("update", b"{"), ("filters_changed", b"undefined")])
+def test_an_events_type_shows_a_source_whose_data_do_not(kind: str, data: bytes) -> None:
+    skipped = Skipped()
+    decoder = decoder_for("auto", skipped)
+    decoder.decode(Block(events=[Event(kind, data, "")]))
+    assert decoder.format is not None
+    assert decoder.format.name == "mastodon"
+    assert skipped.total() == 1
+
+
+def test_records_with_a_user_are_not_taken_for_posts_of_x() -> None:
+    assert decode("auto", b'{"user":"alice","at":1}').skipped == {"unknown_format": 1}

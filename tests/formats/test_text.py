@@ -1,6 +1,7 @@
 """Hashtags in text: where they begin and end, in any script."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,36 @@ def test_twitter_texts_own_cases(conformance: Path, group: str) -> None:
             assert [(one.tag, one.start, one.stop) for one in found] == spans, case["description"]
         else:
             assert [one.tag for one in found] == wanted, case["description"]
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("見て https://t.co/abc\u3000#タグ", ["タグ"]),
+        ("https://t.co/abcです、#タグ", ["タグ"]),
+        ("https://t.co/abc\u00a0#tag", ["tag"]),
+        ("https://x.example/wiki/Foo）#tag", ["tag"]),
+        ("https://x.example/a(b)#no", []),
+        ("https://x.example/a)#tag", ["tag"]),
+        ("x.example/a#no and x.example #tag", ["tag"]),
+        ("https://x.example/ä#no #tag", ["tag"]),
+        ("https://x.example/#no https://y.example/#no #tag", ["tag"]),
+    ],
+)
+def test_an_address_ends_where_no_address_goes_on(text: str, tags: list[str]) -> None:
+    assert [found.tag for found in hashtags_in(text)] == tags
+
+
+@pytest.mark.parametrize(
+    "part", ["a.", "a", "#a x.yz/ ", "(", "https://", "https://x/(", "#", "#a", "a-", "a.b/", "#a.", "\u3042", "a@"]
+)
+def test_a_text_of_any_length_is_read_once(part: str) -> None:
+    """Ten times as long takes ten times as long, not a hundred times: one record must not stop everything else."""
+    short, long = (min(timed(part * count + " #x") for _ in range(3)) for count in (2_000, 20_000))
+    assert long < max(40 * short, 0.5)
+
+
+def timed(text: str) -> float:
+    began_s = time.perf_counter()
+    hashtags_in(text)
+    return time.perf_counter() - began_s

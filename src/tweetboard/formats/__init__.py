@@ -15,10 +15,13 @@ from tweetboard.formats.paths import Fields, Path
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
-_MODULES: Final = (flat, x_v2, wikimedia, mastodon, bluesky, x_v1)
+_MODULES: Final = (flat, x_v2, wikimedia, bluesky, mastodon, x_v1)
 
 FORMATS: Final[dict[str, Format[Any]]] = {module.FORMAT.name: module.FORMAT for module in _MODULES}
-"""By the name used in `stream.format`, in the order in which `auto` tries them: Wikimedia's have a key of v1.1's."""
+"""By the name used in `stream.format`, in the order in which `auto` tries them.
+
+Bluesky's messages of accounts have a key that is Mastodon's, and Mastodon's statuses one that is v1.1's.
+"""
 
 UNDECIDED_RECORDS: Final = 100
 """So many records without a known shape, and `auto` gives up: more are no stream of posts."""
@@ -50,9 +53,16 @@ class AutoDecoder:
         return [] if self._decoder is None else self._decoder.decode(block)
 
     def _detect(self, block: Block) -> Block:
-        """Set the decoder by the first record that has a known shape, and return the block from there on."""
+        """Set the decoder by the first record that shows whose it is, and return the block from there on.
+
+        That is one of a known shape, or an event of a type that only one source sends.
+        """
         records = records_of(block)
+        types = [event.type for event in block.events] or [""] * len(records)
         for place, record in enumerate(records):
+            for source in FORMATS.values():
+                if types[place] == source.event_type != "" or types[place] in source.other_events:
+                    return self._found(source, block, records, place)
             if not record or record.isspace():
                 continue
             try:
@@ -64,10 +74,13 @@ class AutoDecoder:
                 continue
             for source in FORMATS.values():
                 if not source.signature.isdisjoint(keys):
-                    self._decoder = Decoder(source, self.skipped, self._fields)
-                    return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
+                    return self._found(source, block, records, place)
             self._note_unknown("unknown_format", record, keys)
         return Block()
+
+    def _found(self, source: Format[Any], block: Block, records: Sequence[bytes], place: int) -> Block:
+        self._decoder = Decoder(source, self.skipped, self._fields)
+        return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
 
     def _note_unknown(self, reason: str, record: bytes, keys: set[str], error: Exception | None = None) -> None:
         self.skipped.note(reason, record, error)

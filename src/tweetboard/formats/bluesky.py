@@ -13,6 +13,9 @@ from tweetboard.posts import Post, Skip
 POSTS: Final = "app.bsky.feed.post"
 TAG: Final = "app.bsky.richtext.facet#tag"
 
+NO_HANDLE: Final = "handle.invalid"
+"""What stands in for the handle of an account that has lost it."""
+
 MAX_HANDLES: Final = 100_000
 """So many accounts' handles are remembered, the last ones seen: some 20 MB."""
 
@@ -24,7 +27,7 @@ class Feature(msgspec.Struct, gc=False):
     """What a stretch of the text is: a tag, a link, a mention."""
 
     type: str = msgspec.field(default="", name="$type")
-    tag: str = ""
+    tag: object = ""  # records are as their authors write them
 
 
 class Facet(msgspec.Struct, gc=False):
@@ -79,9 +82,10 @@ def new_post() -> Callable[[Record], Post | Skip]:
     handles: OrderedDict[str, str] = OrderedDict()
 
     def post(record: Record) -> Post | Skip:
-        if record.kind == "identity" and record.identity is not None and (handle := clean(record.identity.handle)):
-            handles[record.did] = handle
-            handles.move_to_end(record.did)
+        if record.kind == "identity" and record.identity is not None:
+            handles.pop(record.did, None)
+            if (handle := clean(record.identity.handle)) and handle != NO_HANDLE:
+                handles[record.did] = handle
             if len(handles) > MAX_HANDLES:
                 handles.popitem(last=False)
         commit = record.commit
@@ -98,11 +102,11 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
     try:
         content = _CONTENT.decode(commit.record)
     except msgspec.ValidationError:
-        return Skip("unexpected_type")
+        content = _STRANGE
     except (msgspec.DecodeError, UnicodeError):
         return Skip("broken_json")
-    features = [feature for facet in content.facets or () for feature in facet.features]
-    hashtags = tuple([feature.tag for feature in features if feature.type == TAG])
+    tags = [feature.tag for facet in content.facets or () for feature in facet.features if feature.type == TAG]
+    hashtags = tuple([tag if isinstance(tag, str) else "" for tag in tags])
     return Post(
         f"{record.did}/{commit.rkey}",
         max(record.time_us, 0) // 1_000_000,
@@ -129,6 +133,7 @@ def resume_id(position: str) -> str:
 
 _TIME: Final = msgspec.json.Decoder(Time)
 _CONTENT: Final = msgspec.json.Decoder(Content)
+_STRANGE: Final = Content(facets=[Facet(features=[Feature(type=TAG)])])  # whose one hashtag counts as no name
 _NOT_A_POST: Final = Skip("not_a_post")
 _OTHER_KINDS: Final = {"identity": Skip("identity"), "account": Skip("account")}
 _OTHER_OPERATIONS: Final = {"delete": Skip("delete"), "update": Skip("edit")}

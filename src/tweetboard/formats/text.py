@@ -15,7 +15,13 @@ _SPECIAL: Final = frozenset(
 
 _VARIATION_SELECTORS: Final = "\ufe0e\ufe0f"  # marks by their category, but they only say how an emoji looks
 _KEYCAP: Final = "\u20e3"
-_URL: Final = re.compile(r"https?://\S+|(?:[a-z0-9-]+\.)+[a-z]{2,}/\S*", re.IGNORECASE | re.ASCII)
+# An address ends at the first character that none has: white space of any kind, quotes, the letters and punctuation of
+# Chinese, Japanese and Korean; a bracket belongs to it only with its other half. It is looked for only where one can
+# begin, and no part is tried again from another start: a text of any length is read once.
+_IN_PATH: Final = r"(?:[!#-'*-;=?-Z\[\]_a-z|~\u00c0-\u024f\u0400-\u04ff]|\([^\s()]*+\))*+"
+_URL: Final = re.compile(
+    rf"https?://{_IN_PATH}|(?<![a-z0-9.-])(?:[a-z0-9-]++\.)++[a-z]{{2,}}+/{_IN_PATH}", re.IGNORECASE | re.ASCII
+)
 
 
 class Hashtag(NamedTuple):
@@ -35,9 +41,14 @@ def hashtags_in(text: str) -> list[Hashtag]:
     signs = [found.start() for found in _SIGNS.finditer(text)]
     if not signs:
         return []
-    addresses = [found.span() for found in _URL.finditer(text)]
-    found = [hashtag for start in signs if (hashtag := _hashtag_at(text, start)) is not None]
-    return [one for one in found if not any(start <= one.start < stop for start, stop in addresses)]
+    addresses = [found.span() for found in _URL.finditer(text)][::-1]
+    found, stop = [], 0
+    for start in signs:
+        while addresses and addresses[-1][0] <= start:
+            stop = addresses.pop()[1]
+        if start >= stop and (hashtag := _hashtag_at(text, start)) is not None:
+            found.append(hashtag)
+    return found
 
 
 def _hashtag_at(text: str, start: int) -> Hashtag | None:

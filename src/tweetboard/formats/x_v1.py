@@ -108,6 +108,6 @@ FORMAT: Final = Format(
     name="x-v1",
     record=Record,
     new_post=lambda: post,
-    signature=frozenset({"user", "id_str", *CONTROL_LINES}),
+    signature=frozenset({"id_str", "entities", *CONTROL_LINES}),
     stall_timeout_s=90,
 )
