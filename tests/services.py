@@ -73,6 +73,39 @@ class EventStream(Service):
 
 
 @dataclass
+class Passing(Service):
+    """Records that pass by, each sent once to whoever listens, as they stand in `records`; X sends a few again.
+
+    A connection begins `refill` records before where the last one ended, and breaks off in the middle of a record after
+    `cut` of them. Nothing passes beyond `until` before that is raised.
+    """
+
+    records: Sequence[bytes] = ()
+    refill: int = 0
+    content_type: str = "application/json"
+    until: int = 1 << 62
+    at: int = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        response = web.StreamResponse(headers={"Content-Type": self.content_type})
+        await response.prepare(request)
+        self.at = first = max(self.at - self.refill, 0)
+        while True:
+            if self.at - first == self.cut and request.transport is not None:
+                await response.write(self.records[self.at % len(self.records)][:20])
+                request.transport.abort()
+                return response
+            if self.at < min(self.until, len(self.records)):
+                self.at += 1
+                await response.write(self.records[self.at - 1])
+                await self.pace(self.at)
+            else:
+                await response.write(b"\r\n" if self.content_type == "application/json" else b":thump\n")
+                await asyncio.sleep(0.01)
+
+
+@dataclass
 class Jetstream(Service):
     """A WebSocket with a message for each record, from the first whose time is not before the cursor."""
 
