@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import signal
 import subprocess
 import tempfile
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -452,6 +454,49 @@ async def _listen_for_ever(store: Store) -> None:
     async with subscribe(store, "usernames") as subscription:
         async for _ in subscription:
             pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_store_cancelled_in_any_turn_of_the_loop_closes_its_connections(
+    short_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop], again: bool
+) -> None:
+    """Whether it connects, asks, listens or closes just then; `again`: and is cancelled in each turn that follows."""
+    with warnings.catch_warnings(record=True) as caught:
+        # Recorded, for as an error one keeps uvloop from closing what it is about, and then its loop.
+        warnings.simplefilter("always", ResourceWarning)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_cancel_in_each_turn(short_path, again=again))
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+async def _cancel_in_each_turn(folder: Path, *, again: bool) -> None:
+    async with (
+        asyncio.timeout(20),
+        answering(folder, lambda command: b"+PONG\r\n" if command[0] == b"PING" else b"") as url,
+    ):
+        ours = asyncio.all_tasks()
+        turns, ended = 0, False
+        while not ended:
+            using = asyncio.create_task(_use(url))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ended = using.done()
+            while using.cancel() and again:
+                await asyncio.sleep(0)
+            await asyncio.wait([using])
+            assert using.cancelled() or ended, f"turn {turns}: {using}"
+            turns += 1
+        gc.collect()
+        await wait_until(lambda: asyncio.all_tasks() == ours)  # the fake server's ends are closed, too
+
+
+async def _use(url: str) -> None:
+    async with open_store(url, connections=2) as store:
+        assert await store.answers()
+        async with subscribe(store, "usernames"):
+            await store.execute("PING")
 
 
 # --- Waiting ---

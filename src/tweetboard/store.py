@@ -274,8 +274,13 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
     try:
         yield Store(client, prefix=prefix, address=_address(client))
     finally:
-        await client.aclose(close_connection_pool=True)
-        await client.connection_pool.disconnect()
+        try:
+            await pool.aclose()
+        finally:
+            # The pool closes each connection in a task: cancelled before its first turn of the loop, that closes none.
+            # Whatever is still open is closed without a wait, so that there is no moment for another cancellation.
+            for connection in (*pool._available_connections, *pool._in_use_connections):  # noqa: SLF001
+                await connection.disconnect(nowait=True)
 
 
 def _address(client: aioredis.Redis) -> str:
