@@ -152,7 +152,7 @@ async def test_a_session_that_was_taken_over_begins_anew_when_the_lease_is_free(
     source = ListSource(POSTS[:1], stays=True)
     pipe = a_pipe(store)
     async with running(pipe, source):
-        await wait_until(lambda: pipe.feed.publisher.published.posts == 1)
+        await wait_until(lambda: caught_up(pipe))  # one that is only read so far would be fenced as well
         await store.execute("HSET", "tweetboard:test", "owner", "an intruder")
         source.add(*POSTS[1:])
         await wait_until(lambda: pipe.feed.publisher.published.sessions == 2)
