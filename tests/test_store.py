@@ -308,10 +308,11 @@ async def test_a_key_of_the_wrong_type_is_refused_by_its_name(store: Store) -> N
 
 
 async def test_no_answer_within_the_deadline_is_unavailable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "COMMAND_TIMEOUT_S", 0.05)
     async with open_store(server.url, connections=2) as store:
         await store.execute("CLIENT", "PAUSE", "60000", "WRITE")
+        monkeypatch.setattr(store, "_timeout_s", 0.05)
         error = await failure(store, *WRITE)
+        monkeypatch.undo()
         await store.execute("CLIENT", "UNPAUSE")
         await store.execute(*WRITE)
     assert isinstance(error, StoreUnavailable)
@@ -396,14 +397,15 @@ async def test_commands_that_run_into_the_deadline_do_not_exhaust_the_pool(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = True
-    monkeypatch.setattr(store_module, "COMMAND_TIMEOUT_S", 0.02)
     async with (
         answering(short_path, lambda _: b"" if silent else b"+PONG\r\n") as url,
         open_store(url, connections=2) as store,
     ):
+        monkeypatch.setattr(store, "_timeout_s", 0.02)
         for _ in range(10):
             assert "no answer" in str(await failure(store, "PING"))
         silent = False
+        monkeypatch.undo()
         async with asyncio.TaskGroup() as group:
             replies = [group.create_task(store.execute("PING")) for _ in range(2)]
         assert [reply.result() for reply in replies] == [True, True]

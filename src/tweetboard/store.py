@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, TypeAlias, cast
@@ -18,6 +18,7 @@ from typing import Final, TypeAlias, cast
 import redis.asyncio as aioredis
 from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -133,7 +134,7 @@ class Store:
             raise
         except TimeoutError as error:
             # One connection that leads nowhere is seldom alone: each of the pool's would cost another time limit.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
+            await _close(self._client.connection_pool._available_connections)  # noqa: SLF001 - there is no other way
             raise self._judge(error, command) from error
         except (redis_errors.RedisError, OSError) as error:
             raise self._judge(error, command) from error
@@ -278,9 +279,14 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
             await pool.aclose()
         finally:
             # The pool closes each connection in a task: cancelled before its first turn of the loop, that closes none.
-            # Whatever is still open is closed without a wait, so that there is no moment for another cancellation.
-            for connection in (*pool._available_connections, *pool._in_use_connections):  # noqa: SLF001
-                await connection.disconnect(nowait=True)
+            # Whatever is still open is closed here, where there is no moment for another cancellation.
+            await _close([*pool._available_connections, *pool._in_use_connections])  # noqa: SLF001
+
+
+async def _close(connections: Iterable[AbstractConnection]) -> None:
+    """Close connections at once, without waiting for the other side."""
+    for connection in list(connections):
+        await connection.disconnect(nowait=True)
 
 
 def _address(client: aioredis.Redis) -> str:
