@@ -40,7 +40,7 @@ class Daemon:
         assert self._process.stdout is not None
         async with asyncio.timeout(START_TIMEOUT_S):
             line = (await self._process.stdout.readline()).decode()
-        found = re.search(r"boards at (http://\S+)/usernames ", line)
+        found = re.match(r"boards at (http://[^/]+)/", line)
         assert found, f"it said {line!r} and {self.errors!r}"
         self.address = found[1]
         return self

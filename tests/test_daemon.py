@@ -616,3 +616,112 @@ async def test_the_next_demo_sweeps_what_a_killed_one_left_and_nothing_of_a_livi
         living.signal(signal.SIGTERM)
         assert await living.ended() == 0
     assert list(temp.iterdir()) == []
+
+
+async def test_a_name_on_the_blocklist_is_gone_within_a_second_of_sighup_and_comes_back_whole(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("# nobody yet\n")
+    posts = town(200)
+    usernames, hashtags = count(posts)
+    first = max(usernames, key=lambda name: (usernames[name], name))
+    environ = {"TWEETBOARD_FILTER_BLOCKLIST": str(blocked)}
+    async with Upstream(flat(posts)).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, environ=environ) as running:
+            await running.ready()
+            await running.counts(usernames, hashtags)
+            blocked.write_text(f"@{first}\n#redis\n")
+            running.signal(signal.SIGHUP)
+            async with asyncio.timeout(1):
+                while first in await running.board("usernames") or "redis" in await running.board("hashtags"):
+                    pass
+            _, page = await running.get("/usernames")
+            assert page["total"] == len(usernames) - 1
+            assert len(await running.board("usernames")) == len(usernames) - 1
+            blocked.unlink()
+            running.signal(signal.SIGHUP)
+            async with asyncio.timeout(5):
+                while "stay as they were" not in running.errors:
+                    await asyncio.sleep(0)
+            assert first not in await running.board("usernames")
+            blocked.write_text("")
+            running.signal(signal.SIGHUP)
+            await running.counts(usernames, hashtags)
+
+
+async def test_a_blocklist_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    environ = {"TWEETBOARD_FILTER_BLOCKLIST": "nowhere.txt"}
+    async with daemon(tmp_path, environ=environ) as running:
+        assert await running.ended() == 2
+    assert running.errors == "tweetboard: filter.blocklist: nowhere.txt: cannot be read: No such file or directory\n"
+
+
+async def test_a_terminal_that_is_gone_stops_what_ran_in_it(tmp_path: Path) -> None:
+    """It sends the same signal by which a service is told to read its settings again."""
+    ours, its = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tweetboard", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=its,
+        cwd=tmp_path,
+        env=ours_removed(),
+        start_new_session=True,
+    )
+    os.close(its)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            await process.stdout.readline()
+            process.send_signal(signal.SIGHUP)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await process.wait()
+            os.close(ours)
+            process.send_signal(signal.SIGHUP)
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_streams_of_several_kinds_add_up_and_one_that_is_refused_leaves_the_others(tmp_path: Path) -> None:
+    """Any JSON among them, each with a token of its own; and all go on where they were after a kill."""
+    posts = town(300)
+    visits = [{"who": {"name": f"user-{number % 3}"}, "at": [{"town": f"T{number % 5}"}]} for number in range(150)]
+    usernames, hashtags = count(posts)
+    (tmp_path / "config.toml").write_text(
+        "[streams.town]\nformat = 'flat'\n[streams.visits]\nformat = 'fields'\n[streams.closed]\n"
+        "[boards.visitors]\nfield = 'who.name'\n[boards.towns]\nfield = 'at[].town'\n"
+    )
+    refusing = Upstream([], usual=Answer(401))
+    places = [json.dumps(visit).encode() for visit in visits]
+    async with Upstream(flat(posts), "sse").serving() as first, Upstream(places, "sse").serving() as second:
+        async with refusing.serving():
+            environ = {
+                "TWEETBOARD_STREAMS_TOWN_URL": first.url,
+                "TWEETBOARD_STREAMS_VISITS_URL": second.url,
+                "TWEETBOARD_STREAMS_CLOSED_URL": refusing.url,
+                "TWEETBOARD_STREAMS_CLOSED_TOKEN": "a-very-secret-token",
+            }
+            for number in range(2):
+                async with daemon(tmp_path, environ=environ) as running:
+                    await running.ready()
+                    if number == 0:
+                        await running.until('tweetboard_posts_total{stream="town"}', 100)
+                        running.signal(signal.SIGKILL)
+                        await running.ended()
+                        continue
+                    await running.counts(usernames, hashtags)
+                    async with asyncio.timeout(10):
+                        while await running.board("visitors") != {f"user-{number}": 50 for number in range(3)}:
+                            await asyncio.sleep(0)
+                    assert await running.board("towns") == {f"T{number}": 30 for number in range(5)}
+                    status, ready = await running.get("/readyz")
+                    parts = ready["parts"]
+                    assert isinstance(parts, dict)
+                    assert (status, parts["stream closed"]["ok"], parts["stream town"]["ok"]) == (503, False, True)
+                    assert "401" in parts["stream closed"]["detail"]
+                    assert refusing.requests[-1].headers["authorization"] == "Bearer a-very-secret-token"
+                    assert "authorization" not in first.requests[-1].headers
+                    assert "a-very-secret-token" not in running.errors

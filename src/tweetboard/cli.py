@@ -122,7 +122,8 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
 
     def announce(address: str) -> None:
         serving.set()
-        boards = " and ".join(f"{address}/{name}" for name in boards_of(settings)[0])
+        *others, last = [f"{address}/{name}" for name in boards_of(settings)[0]]
+        boards = f"{', '.join(others)} and {last}" if others else last
         is_demo = settings.stream.url == DEMO and not settings.streams
         _say(f"boards at {boards}{' (demo: an invented town; --stream URL shows yours)' if is_demo else ''}")
 

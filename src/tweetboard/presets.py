@@ -6,7 +6,6 @@ What lives here: addresses and the formats that belong to them. What must not: a
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 _X_FIELDS: Final = (
     "tweet.fields=author_id,created_at,edit_history_tweet_ids,entities,lang,note_tweet,referenced_tweets"
@@ -51,17 +50,15 @@ _PRESETS: Final[dict[str, Callable[[str], Place | None]]] = {
 FORMS: Final = ("wikimedia", "bluesky", "mastodon:HOST", "x:filtered", "x:sample")
 """What may stand in the place of an address."""
 
+_HTTP, _WS = r"https?://(?:[^/?#@]*@)?", r"wss?://(?:[^/?#@]*@)?"
 _KNOWN: Final = (
-    (
-        "http",
-        re.compile(r"(^|\.)stream\.wikimedia\.org$"),
-        re.compile(r"/v2/stream/(mediawiki\.)?recentchange$"),
-        "wikimedia",
-    ),
-    ("ws", re.compile(r"(^|\.)bsky\.network$"), re.compile(r"/subscribe$"), "bluesky"),
-    ("http", re.compile(r"^api\.(x|twitter)\.com$"), re.compile(r"/2/tweets/(search|sample|sample10)/stream$"), "x-v2"),
-    ("http", re.compile(r""), re.compile(r"/api/v1/streaming/(public|hashtag|list|direct|user)\b"), "mastodon"),
+    (re.compile(_HTTP + r"[^/?#]+/v2/stream/(mediawiki\.)?recentchange([?#]|$)"), "wikimedia"),
+    (re.compile(_WS + r"([^/?#]+\.)?bsky\.network(:\d+)?/subscribe([?#]|$)"), "bluesky"),
+    (re.compile(_WS + r"[^/?#]+/subscribe\?([^#]*&)?wanted(Collections|Dids)="), "bluesky"),
+    (re.compile(_HTTP + r"api\.(x|twitter)\.com(:\d+)?/2/tweets/(search|sample|sample10)/stream([?#]|$)"), "x-v2"),
+    (re.compile(_HTTP + r"[^/?#]+/api/v1/streaming/(public|hashtag|list|direct|user)\b"), "mastodon"),
 )
+"""Services by their addresses, mirrors of theirs among them."""
 
 
 def preset(text: str) -> Place | None:
@@ -76,13 +73,6 @@ def place_of(url: str, wanted: str = "auto") -> Place:
     A known service is known by its address too: its first record would come too late to say how to go on from where an
     earlier connection ended.
     """
-    place = preset(url)
-    if place is None:
-        parts = urlsplit(url)
-        known = (
-            found
-            for scheme, host, path, found in _KNOWN
-            if parts.scheme.startswith(scheme) and host.search(parts.hostname or "") and path.match(parts.path)
-        )
-        place = Place(url, next(known, "auto"))
+    known = (found for address, found in _KNOWN if address.match(url))
+    place = preset(url) or Place(url, next(known, "auto"))
     return place if wanted == "auto" else Place(place.url, wanted)
