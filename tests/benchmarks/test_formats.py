@@ -1,0 +1,132 @@
+"""What a post costs between its bytes and its names, format by format, over what decoding its JSON alone costs."""
+
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.processes import middle, verdict
+from benchmarks.records import Stream, stream_of
+from tweetboard.formats import FORMATS
+from tweetboard.formats.decoding import Decoder, Format, Skipped
+from tweetboard.framing import Block
+from tweetboard.posts import Post
+
+pytestmark = pytest.mark.benchmark
+
+RECORDS: Final = 10_000
+ROUNDS: Final = 31
+"""In each, the floor and the decoder take turns, so that a busy machine slows them alike."""
+
+RATIO: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A format's processor time a post by round, the floor's and the decoder's."""
+
+    name: str
+    stream: Stream
+    floor_us: list[float]
+    us: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [us / floor_us for us, floor_us in zip(self.us, self.floor_us, strict=True)]
+
+
+def test_formats() -> None:
+    """Every post of a realistic stream is found, with its names; the ratios are printed, for machines differ."""
+    load = os.getloadavg()[0]
+    show([measured(FORMATS[name]) for name in ("flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky")], load)
+
+
+def measured(source: Format[Any]) -> Measured:
+    stream = stream_of(source.name, RECORDS)
+    check(Decoder(source, Skipped()), stream)
+    decode, floor = decoding(source), floor_of(source)
+    measured = Measured(source.name, stream, [], [])
+    gc.collect()
+    gc.freeze()  # what the test run holds would be looked at again and again, and the daemon does not hold it
+    for _ in range(ROUNDS):
+        measured.floor_us.append(us_a_post(floor, stream))
+        measured.us.append(us_a_post(decode, stream))
+    gc.unfreeze()
+    return measured
+
+
+def check(decoder: Decoder[Any], stream: Stream) -> None:
+    posts = [post for block in stream.blocks for post in decoder.decode(block)]
+    assert len(posts) == stream.posts
+    assert Counter(post.author for post in posts) == stream.authors
+    assert Counter(tag.lower() for post in posts for tag in post.hashtags) == stream.hashtags
+    assert not {"broken_json", "unexpected_type", "invalid_name"} & decoder.skipped.keys()
+
+
+def decoding(source: Format[Any]) -> Callable[[Block], object]:
+    """Do what the daemon does with a block; what comes over a WebSocket is also asked for its position."""
+    decoder = Decoder(source, Skipped())
+    if source.name != "bluesky":
+        return decoder.decode
+
+    def decode(block: Block) -> list[Post]:
+        source.position(block.events[0].data)
+        return decoder.decode(block)
+
+    return decode
+
+
+def floor_of(source: Format[Any]) -> Callable[[Block], object]:
+    """Decode with the format's own Struct and nothing else, of events only those that are records."""
+    decoder = msgspec.json.Decoder(source.record)
+    kept = source.event_type or "message"
+
+    def floor(block: Block) -> object:
+        if block.lines:
+            return decoder.decode_lines(block.lines)
+        return [decoder.decode(event.data) for event in block.events if event.type == kept]
+
+    return floor
+
+
+def us_a_post(work: Callable[[Block], object], stream: Stream) -> float:
+    begin = time.process_time()
+    for block in stream.blocks:
+        work(block)
+    return (time.process_time() - begin) / stream.posts * 1e6
+
+
+def show(formats: list[Measured], load: float) -> None:
+    table = Table(
+        title=f"\nFormats: from a block of records to posts, {RECORDS:,} records each",
+        title_justify="left",
+        caption=f"processor time; median (least to most) of {ROUNDS} rounds; floor: msgspec into the format's own "
+        f"Struct, nothing else; load {load:.1f} on {os.cpu_count()} cores before",
+        caption_justify="left",
+    )
+    for column in ("", "bytes/record", "posts", "posts/s", "MB/s", "us/post", "floor us/post", "over the floor"):
+        table.add_column(column, justify="right" if column else "left")
+    for one in formats:
+        us, ratios, stream = middle(one.us), one.ratios, one.stream
+        table.add_row(
+            one.name,
+            f"{stream.size_bytes / RECORDS:,.0f}",
+            f"{stream.posts:,}",
+            f"{1e6 / us:,.0f}",
+            f"{stream.size_bytes / stream.posts / us:,.0f}",
+            f"{us:.2f}",
+            f"{middle(one.floor_us):.2f}",
+            f"{middle(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
+            + verdict(met=middle(ratios) <= RATIO).removeprefix("target "),
+        )
+    console = Console(width=130, highlight=False)
+    console.print(table)
+    console.print(f"target: {RATIO:g} times the floor or less")
