@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decodes import FIXTURES, check_mutations, counted, decode, identity, lines_of
+from decodes import FIXTURES, counted, decode, identity, lines_of
 
 from tweetboard.formats import bluesky
 from tweetboard.formats.bluesky import position, resume_id
@@ -144,9 +144,3 @@ def test_to_go_on_some_seconds_are_asked_for_again(position: str, cursor: str) -
 )
 def test_a_messages_time_is_its_position(data: bytes, wanted: str) -> None:
     assert position(data) == wanted
-
-
-def test_2000_damaged_records_are_each_a_post_or_counted() -> None:
-    """But for handles, which would change how the accounts around them are shown."""
-    lines = [line for line in lines_of(FIXTURES / "bluesky.ndjson") if line[:5] == b'{"did' and b"handle" not in line]
-    check_mutations("bluesky", lines, 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decodes import FIXTURES, check_mutations, decode, decode_blocks, lines_of
+from decodes import FIXTURES, decode, decode_blocks, lines_of
 
 from tweetboard.formats.wikimedia import resume_id
 from tweetboard.framing import SSEFramer
@@ -67,8 +67,3 @@ def test_to_go_on_each_time_is_stepped_back_a_millisecond_and_offsets_stay() -> 
 @pytest.mark.parametrize("position", ["", "7", "{}", "[1]", "[", '[{"timestamp":[]}]'])
 def test_an_id_of_any_other_shape_is_sent_back_as_it_stands(position: str) -> None:
     assert resume_id(position) == position
-
-
-def test_2000_damaged_records_are_each_a_post_or_counted() -> None:
-    lines = [line for line in lines_of(FIXTURES / "wikimedia.ndjson") if line != b"{broken"]
-    check_mutations("wikimedia", lines, 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decodes import FIXTURES, check_mutations, counted, decode, identity, lines_of
+from decodes import FIXTURES, counted, decode, identity, lines_of
 
 from tweetboard.posts import Post
 
@@ -176,9 +176,3 @@ def test_the_control_lines_of_the_sample_are_all_known(samples: Path) -> None:
 
 def test_a_partial_error_beside_a_post_does_not_matter() -> None:
     assert only(post({}, errors=[{"type": PROBLEM + "resource-not-found"}])).author == "id:7"
-
-
-def test_2000_damaged_records_are_each_a_post_or_counted() -> None:
-    check_mutations(
-        "x-v2", [line for line in lines_of(FIXTURES / "x-v2.ndjson") if line.startswith(b'{"data": {"id"')], 2
-    )
