@@ -4,7 +4,7 @@ import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ pytestmark = pytest.mark.benchmark
 
 RECORDS: Final = 10_000
 ROUNDS: Final = 31
-"""In each, the floor and the decoder take turns, so that a busy machine slows them alike."""
+TURNS: Final = 10
+"""In each round the floor and the decoder take so many turns, so that a busy machine slows them alike."""
 
 RATIO: Final = 1.5
 
@@ -54,11 +55,15 @@ def measured(source: Format[Any]) -> Measured:
     check(Decoder(source, Skipped()), stream)
     decode, floor = decoding(source), floor_of(source)
     measured = Measured(source.name, stream, [], [])
+    blocks = len(stream.blocks)
+    turns = [stream.blocks[blocks * turn // TURNS : blocks * (turn + 1) // TURNS] for turn in range(TURNS)]
     gc.collect()
     gc.freeze()  # what the test run holds would be looked at again and again, and the daemon does not hold it
     for _ in range(ROUNDS):
-        measured.floor_us.append(us_a_post(floor, stream))
-        measured.us.append(us_a_post(decode, stream))
+        costs = [(cpu_s(floor, turn), cpu_s(decode, turn)) for turn in turns]
+        floor_s, decode_s = map(sum, zip(*costs, strict=True))
+        measured.floor_us.append(floor_s / stream.posts * 1e6)
+        measured.us.append(decode_s / stream.posts * 1e6)
     gc.unfreeze()
     return measured
 
@@ -97,11 +102,11 @@ def floor_of(source: Format[Any]) -> Callable[[Block], object]:
     return floor
 
 
-def us_a_post(work: Callable[[Block], object], stream: Stream) -> float:
+def cpu_s(work: Callable[[Block], object], blocks: Sequence[Block]) -> float:
     begin = time.process_time()
-    for block in stream.blocks:
+    for block in blocks:
         work(block)
-    return (time.process_time() - begin) / stream.posts * 1e6
+    return time.process_time() - begin
 
 
 def show(formats: list[Measured], load: float) -> None:

@@ -4,7 +4,8 @@ import json
 import random
 
 import pytest
-from decodes import block_of, decode, events_of, mutated
+from decodes import block_of, decode, events_of
+from mutations import mutated
 
 from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import Skipped
@@ -81,7 +82,7 @@ def test_damaged_records_are_each_a_post_or_counted_and_their_neighbours_are_kep
     rng = random.Random(11)
     good = fields("fields", block_of([QUOTE]), *QUOTES)
     for turn in range(5_000):
-        record = mutated(QUOTE, rng)
+        record = mutated(QUOTE, rng).replace(b"\n", b" ")
         if record and not record.isspace():
             posts, skipped = decoded("fields", block_of([QUOTE, record, QUOTE]), *QUOTES)
             dropped = sum(count for reason, count in skipped.items() if reason != "invalid_name")
