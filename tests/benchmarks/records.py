@@ -209,6 +209,7 @@ def _x_v2_tweet(draw: Draw) -> Json:
         "created_at": draw.at("%Y-%m-%dT%H:%M:%S.000Z"),
         "edit_history_tweet_ids": [draw.id],
         "id": draw.id,
+        "lang": "en",
         "text": draw.text,
     }
     return tweet | ({"entities": entities} if entities else {})
