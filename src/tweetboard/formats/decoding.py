@@ -20,6 +20,9 @@ from tweetboard.posts import Post, Skip
 
 R = TypeVar("R")
 
+FEW: Final = 3
+"""So few posts are cleaned one by one sooner than looked at together; of a WebSocket each block has but one."""
+
 EXAMPLE_BYTES: Final = 80
 """So much of a broken record is shown in the log."""
 
@@ -113,15 +116,13 @@ class Decoder(Generic[R]):
         """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
         if self._fields is not None and self._fields.record is not self.format.record:
             return self._cleaned(self._posts_with_fields(block, self._fields))
-        posts: list[Post] = []
-        post_of = self._post
-        for record in self._records(block):
-            post = post_of(record)
-            if isinstance(post, Post):
-                posts.append(post)
-            else:
-                self.skipped.count(post)
-        return self._cleaned(posts)
+        found = list(map(self._post, self._records(block)))
+        posts = [one for one in found if isinstance(one, Post)]
+        if len(posts) < len(found):
+            for one in found:
+                if isinstance(one, Skip):
+                    self.skipped.count(one)
+        return self._cleaned(posts) if posts else posts
 
     def _posts_with_fields(self, block: Block, fields: Fields) -> list[Post]:
         posts: list[Post] = []
@@ -143,7 +144,7 @@ class Decoder(Generic[R]):
             return fields.no_names
 
     def _records(self, block: Block) -> list[R]:
-        """Decode all lines at once where each surely is one record and none is broken, else one by one, as events."""
+        """Decode all at once where each surely is one record and none is broken, else one by one."""
         if block.lines and (objects := count_objects(block.lines)):
             try:
                 records = self._json.decode_lines(block.lines)
@@ -152,13 +153,19 @@ class Decoder(Generic[R]):
             else:
                 if len(records) == objects:
                     return records
-        found = [self._record(data) for data in self._data_of(block)]
+        data = self._data_of(block)
+        if block.events:
+            try:
+                return list(map(self._json.decode, data))
+            except _BROKEN:
+                pass  # as above
+        found = [self._record(one) for one in data]
         return [record for record in found if record is not None]
 
     def _data_of(self, block: Block) -> list[bytes]:
         """Cut a block into what may be records."""
         if block.events and self.format.event_type:
-            block = Block(events=[event for event in block.events if self._is_record(event)])
+            return [event.data for event in block.events if self._is_record(event) and event.data]
         return [data for data in records_of(block) if data]
 
     def _is_record(self, event: Event) -> bool:
@@ -186,7 +193,8 @@ class Decoder(Generic[R]):
     def _cleaned(self, posts: list[Post]) -> list[Post]:
         """Make names of what the source has spelled; nearly always all of them are names already."""
         if (
-            are_clean([post.author for post in posts if post.author])
+            len(posts) > FEW
+            and are_clean([post.author for post in posts if post.author])
             and are_tags([post.hashtags for post in posts if post.hashtags])
             and (self._fields is None or self._are_names(posts, self._fields))
         ):
@@ -205,7 +213,7 @@ class Decoder(Generic[R]):
         """Clean one post's names; what is no name leaves the others standing."""
         paths = () if self._fields is None else self._fields.paths
         author = clean(post.author)
-        hashtags, invalid = tags_of(post.hashtags)
+        hashtags, invalid = tags_of(post.hashtags) if post.hashtags else ((), 0)
         if post.author and not author:
             invalid += 1
         fields = []
@@ -215,6 +223,8 @@ class Decoder(Generic[R]):
             invalid += wrong
         if invalid:
             self.skipped["invalid_name"] += invalid
+        if author == post.author and hashtags == post.hashtags and fields == list(post.fields):
+            return post
         return msgspec.structs.replace(post, author=author, hashtags=hashtags, fields=tuple(fields))
 
 

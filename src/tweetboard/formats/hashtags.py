@@ -17,6 +17,7 @@ _SURE_LENGTH = MAX_NAME_BYTES // 4  # no character takes more than 4 bytes
 
 # Control characters, soft line breaks, bidirectional controls, zero width space, word joiner, byte order mark.
 _STRIPPED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
+_SPACE_AT_AN_END = re.compile(r"\| | \|")
 _JOINERS = re.compile("[\u200c\u200d]+")
 # Half a character, as Python holds it and as decoding.py hands it on: U+FFFE, which no text may contain.
 _HALVES = re.compile("[\ud800-\udfff\ufffe]")
@@ -74,20 +75,30 @@ def are_clean(names: Sequence[str]) -> bool:
 
     All are looked at together, at half the cost of cleaning each; what a source sends is nearly always clean.
     """
-    text = "".join(names)
-    return text.isprintable() and " " not in text and all(names) and max(map(len, names), default=0) <= _SURE_LENGTH
+    text = "|".join(names)
+    return (
+        text.isprintable()
+        and (" " not in text or not _SPACE_AT_AN_END.search(f"|{text}|"))
+        and all(names)
+        and (len(text) <= _SURE_LENGTH or max(map(len, names)) <= _SURE_LENGTH)
+    )
 
 
 def are_tags(posts: Sequence[Sequence[str]]) -> bool:
     """Whether it is plain at one glance that `tags_of` would change no post's hashtags; False says nothing."""
+    if not posts:
+        return True
     spellings = list(chain.from_iterable(posts))
     text = "".join(spellings)
     if "#" in text or "＃" in text or not are_clean(spellings):
         return False
-    if not all(map(fold, [tag for tag in spellings if not tag.isascii()])):
-        return False
-    several = [tags for tags in posts if len(tags) > 1]
-    return all(len(set(map(fold, tags))) == len(tags) for tags in several)
+    for tags in posts:
+        if len(tags) > 1 or (tags and not tags[0].isascii()):
+            # Of a clean hashtag in ASCII the fold is its lower case.
+            folded = {tag.lower() if tag.isascii() else fold(tag) for tag in tags}
+            if len(folded) < len(tags) or "" in folded:
+                return False
+    return True
 
 
 def _without_invisible(text: str) -> str:
