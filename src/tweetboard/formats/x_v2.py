@@ -11,6 +11,7 @@ from tweetboard.posts import Post, Skip
 
 _NO_TEXT: Final = msgspec.Raw(b'""')
 _TEXT: Final = msgspec.json.Decoder(str)
+_FULL_WIDTH: Final = "＃".encode()
 
 _PROBLEMS: Final = {
     "operational-disconnect": Skip("operational_disconnect"),
@@ -98,19 +99,20 @@ def post(record: Record) -> Post | Skip:
     if history and history[0] != tweet.id:
         return Skip("edit")
     author, source = "", tweet
-    references, includes = tweet.referenced_tweets, record.includes
+    repeated, includes = _repeated(tweet.referenced_tweets) if tweet.referenced_tweets else "", record.includes
     if includes is not None:
         for user in includes.users or ():
             if user.id == author_id and user.username:
                 author = user.username
                 break
-        if references is not None:
-            source = _original(references, includes) or tweet
+        if repeated and includes.tweets:
+            source = _by_id(includes.tweets, repeated) or tweet
     entities = source.entities if source.note_tweet is None else source.note_tweet.entities
     if entities is not None:
         hashtags = tuple([entry.tag for entry in entities.hashtags]) if entities.hashtags else ()
     else:
-        hashtags = _in_text(source)
+        # A retweet's text is cut off somewhere, and with it perhaps its last hashtag.
+        hashtags = () if repeated and source is tweet else _in_text(source.text)
     time = times.from_iso(tweet.created_at) if tweet.created_at else times.from_snowflake(tweet.id)
     return Post(
         tweet.id,
@@ -118,32 +120,33 @@ def post(record: Record) -> Post | Skip:
         author or f"id:{author_id}",
         hashtags,
         languages=(tweet.lang,) if tweet.lang else (),
-        is_repost=references is not None and _is_repost(references),
+        is_repost=bool(repeated),
     )
 
 
-def _in_text(tweet: Tweet) -> tuple[str, ...]:
-    """Find the hashtags of a post without entities: X leaves them out where there are none, or nobody asked for them.
-
-    A retweet's text is cut off somewhere, and with it perhaps its last hashtag.
-    """
-    if tweet.referenced_tweets and _is_repost(tweet.referenced_tweets):
+def _in_text(text: msgspec.Raw) -> tuple[str, ...]:
+    """Find the hashtags of a post without entities: X leaves them out where there are none or nobody asked for them."""
+    raw = bytes(text)
+    if b"#" not in raw and _FULL_WIDTH not in raw and b"\\u" not in raw:  # escaped it may be either
         return ()
     try:
-        return tuple([found.tag for found in hashtags_in(_TEXT.decode(tweet.text))])
+        return tuple([found.tag for found in hashtags_in(_TEXT.decode(raw))])
     except (msgspec.MsgspecError, UnicodeError):
         return ()
 
 
-def _is_repost(references: list[Reference]) -> bool:
-    return any(reference.type == "retweeted" for reference in references)
-
-
-def _original(references: list[Reference], includes: Includes) -> Tweet | None:
-    """Find the post that a retweet repeats: the retweet's own text and entities are cut off."""
+def _repeated(references: list[Reference]) -> str:
+    """Name the post that a retweet repeats: the retweet's own text and entities are cut off."""
     for reference in references:
         if reference.type == "retweeted":
-            return next((tweet for tweet in includes.tweets or () if tweet.id == reference.id), None)
+            return reference.id
+    return ""
+
+
+def _by_id(tweets: list[Tweet], post_id: str) -> Tweet | None:
+    for tweet in tweets:
+        if tweet.id == post_id:
+            return tweet
     return None
 
 
