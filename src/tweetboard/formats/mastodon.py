@@ -9,6 +9,10 @@ from tweetboard.formats.decoding import Format
 from tweetboard.posts import Post, Skip
 
 
+class Boosted(msgspec.Struct, gc=False):
+    """The status that another passes on."""
+
+
 class Account(msgspec.Struct, gc=False):
     """Who posted; `acct` has the server behind an @ where it is another than the one that is asked."""
 
@@ -30,23 +34,24 @@ class Record(msgspec.Struct, gc=False):
     account: Account | None = None
     tags: list[Tag] | None = None
     language: str | None = None
-    reblog: msgspec.Raw = msgspec.Raw(b"null")
+    reblog: Boosted | None = None
 
 
 def post(record: Record) -> Post | Skip:
     """Turn a status into a post; a boost is none."""
-    if bytes(record.reblog) != b"null":
+    if record.reblog is not None:
         return Skip("boost")
-    if record.account is None or not record.account.acct:
+    account = record.account
+    if account is None or not account.acct:
         return Skip("no_author") if record.id else Skip("not_a_post")
     hashtags = tuple([tag.name for tag in record.tags]) if record.tags else ()
     return Post(
         record.id,
         times.from_iso(record.created_at),
-        record.account.acct,
+        account.acct,
         hashtags,
         languages=(record.language,) if record.language else (),
-        is_bot=record.account.bot is True,
+        is_bot=account.bot is True,
     )
 
 
