@@ -1,5 +1,6 @@
 """Bluesky's Jetstream: JSON over a WebSocket; new `app.bsky.feed.post` records are posts (DESIGN section 6)."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +22,10 @@ MAX_HANDLES: Final = 100_000
 
 STEP_BACK_US: Final = 5_000_000
 """Times are not quite in order (3 ms off in 80 events): so much is asked for again, and known by the posts' ids."""
+
+
+FAR_FUTURE_US: Final = 10**17
+"""No message is from the year 5138; positions have at most 17 digits."""
 
 
 class Feature(msgspec.Struct, gc=False):
@@ -105,11 +110,13 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
         content = _STRANGE
     except (msgspec.DecodeError, UnicodeError):
         return Skip("broken_json")
-    tags = [feature.tag for facet in content.facets or () for feature in facet.features if feature.type == TAG]
-    hashtags = tuple([tag if isinstance(tag, str) else "" for tag in tags])
+    hashtags: tuple[str, ...] = ()
+    if content.facets:
+        tags = [one.tag for facet in content.facets for one in facet.features if one.type == TAG]
+        hashtags = tuple([tag if isinstance(tag, str) else "" for tag in tags])
     return Post(
         f"{record.did}/{commit.rkey}",
-        max(record.time_us, 0) // 1_000_000,
+        record.time_us // 1_000_000 if 0 < record.time_us < FAR_FUTURE_US else 0,
         record.did,
         hashtags,
         display=handles.get(record.did, ""),
@@ -119,17 +126,23 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
 
 def position(data: bytes) -> str:
     """Read a message's time, which is the stream's position after it; "" where it has none."""
+    if found := _BEGINNING.match(data):
+        return found[1].decode()
     try:
         time_us = _TIME.decode(data).time_us
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return ""
-    return str(time_us) if time_us > 0 else ""
+    return str(time_us) if 0 < time_us < FAR_FUTURE_US else ""
 
 
 def resume_id(position: str) -> str:
     """Make a cursor of the last message's time."""
-    return str(max(int(position) - STEP_BACK_US, 0)) if position.isascii() and position.isdigit() else ""
+    is_time = position.isascii() and position.isdigit() and len(position) <= len(str(FAR_FUTURE_US))
+    return str(max(int(position) - STEP_BACK_US, 0)) if is_time else ""
 
+
+_BEGINNING: Final = re.compile(rb'\{"did":"[a-z0-9:.-]*","time_us":([1-9][0-9]{0,16}),')
+"""How Jetstream begins nearly every message."""
 
 _TIME: Final = msgspec.json.Decoder(Time)
 _CONTENT: Final = msgspec.json.Decoder(Content)

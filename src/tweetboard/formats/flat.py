@@ -25,7 +25,7 @@ def post(record: Record) -> Post | Skip:
         return Skip("no_author")
     languages = (record.lang,) if record.lang else ()
     found = record.hashtags
-    if found is None:
+    if not found:
         return Post("", 0, record.username, languages=languages)
     spellings = [found] if isinstance(found, str) else found
     hashtags = tuple([tag if isinstance(tag, str) else "" for tag in spellings])

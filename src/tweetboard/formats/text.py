@@ -38,9 +38,9 @@ def hashtags_in(text: str) -> list[Hashtag]:
     One stands at the beginning or behind anything but a letter, digit or `&`; it has a letter; no sign and no `://`
     follows it, and it is no part of an address.
     """
-    signs = [found.start() for found in _SIGNS.finditer(text)]
-    if not signs:
+    if "#" not in text and "＃" not in text:
         return []
+    signs = [found.start() for found in _SIGNS.finditer(text)]
     addresses = [found.span() for found in _URL.finditer(text)][::-1]
     found, stop = [], 0
     for start in signs:

@@ -1,6 +1,7 @@
 """Wikimedia's EventStreams: `recentchange`, one edit of a page an event (DESIGN section 6)."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -38,19 +39,25 @@ def post(record: Record) -> Post | Skip:
     if meta.domain == "canary":
         return Skip("canary")
     comment = record.comment
-    hashtags = tuple([found.tag for found in hashtags_in(comment)]) if comment else ()
+    found = hashtags_in(comment) if comment else []
+    hashtags = tuple([one.tag for one in found]) if found else ()
     if not record.user and not hashtags:
         return Skip("no_author")
     time = record.timestamp or 0
-    wiki = _WIKI.fullmatch(meta.domain)
     return Post(
         meta.id,
         int(time) if 0 < time < _FAR_FUTURE_S else 0,
         record.user or "",
         hashtags,
-        languages=(wiki[1],) if wiki else (),
+        languages=_languages(meta.domain),
         is_bot=record.bot is True,
     )
+
+
+@lru_cache(maxsize=4096)
+def _languages(domain: str) -> tuple[str, ...]:
+    wiki = _WIKI.fullmatch(domain)
+    return (wiki[1],) if wiki else ()
 
 
 def resume_id(position: str) -> str:
