@@ -54,8 +54,9 @@ local function spell(counts, spelled)
     end
     if value or #met[name] > 0 then touched[#touched + 1] = name end
   end
+  local shown_as = {}
   for i, score in ipairs(read('ZMSCORE', board, new)) do
-    own[new[i]] = own[new[i]] + tonumber(score or 0)
+    if score then own[new[i]], shown_as[new[i]] = own[new[i]] + tonumber(score), new[i] end
   end
 
   local spellings, seen = {}, {}
@@ -76,7 +77,7 @@ local function spell(counts, spelled)
     end
   end
   for _, name in ipairs(touched) do
-    local best = before[name]
+    local best = before[name] or shown_as[name]
     for _, spelling in ipairs(met[name]) do
       if not best or seen[spelling] > seen[best] then best = spelling end
     end

@@ -6,6 +6,7 @@ meaning of any key (journal.py, scoreboard.py).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -134,7 +135,8 @@ class Store:
             raise
         except TimeoutError as error:
             # One connection that leads nowhere is seldom alone: each of the pool's would cost another time limit.
-            await _close(self._client.connection_pool._available_connections)  # noqa: SLF001 - there is no other way
+            with contextlib.suppress(redis_errors.RedisError, OSError):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             raise self._judge(error, command) from error
         except (redis_errors.RedisError, OSError) as error:
             raise self._judge(error, command) from error
