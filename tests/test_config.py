@@ -629,3 +629,11 @@ def test_a_variable_of_no_table_and_no_key_is_named(tmp_path: Path) -> None:
         "TWEETBOARD_BOARDS_EVENTS_FIELD: unknown variable (did you mean TWEETBOARD_BOARDS_USERNAMES_FIELD?)",
         "TWEETBOARD_STREAMS_A_XYZ: unknown variable (did you mean TWEETBOARD_STREAM_NAME?)",
     )
+
+
+def test_a_flag_of_the_one_stream_beside_tables_of_streams_is_said_whatever_it_sets(tmp_path: Path) -> None:
+    write(tmp_path, '[streams.a]\nurl = "wikimedia"\n')
+    wrong = "does not go together with tables [streams.NAME]: put it into one of them"
+
+    assert problems(tmp_path, stream__url="demo:") == (f"--url: stream.url: {wrong}",)
+    assert load(flags(stream__format="flat"), {}, tmp_path, without_streams=True).streams == {}

@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> int:
     }
     if options.config is not None:
         flags["config"] = Flag("config", options.config)
-    settings = load(flags, os.environ, Path.cwd())
+    reads_streams = options.command in (_command_run, _command_check)
+    settings = load(flags, os.environ, Path.cwd(), without_streams=not reads_streams)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_stoppable(options.command, settings, options))
 

@@ -41,8 +41,10 @@ class Flag(msgspec.Struct, frozen=True):
     text: str
 
 
-def load(argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Path) -> Settings:
-    """Read the settings; a later layer wins.
+def load(
+    argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Path, *, without_streams: bool = False
+) -> Settings:
+    """Read the settings; a later layer wins. Who reads none of the tables of streams loads `without_streams`.
 
     `argv_overrides` has flags by the dotted path of the key they set, and the one that names the file as "config".
     Raises ConfigurationError with a line for every value that is wrong in any layer, also where a later one wins.
@@ -54,6 +56,8 @@ def load(argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Pa
     for path, flag in argv_overrides.items():
         if path != "config":
             reading.take_text(f"--{flag.name}", path, flag.text)
+    if without_streams:
+        reading.tree["streams"] = {}
     reading.together()
     if reading.problems:
         raise ConfigurationError(*reading.problems)
@@ -270,7 +274,7 @@ class _Reading:
         default = msgspec.to_builtins(StreamSettings())
         for path in self.labels:
             section, _, key = path.partition(".")
-            if section == "stream" and self.tree["stream"][key] != default[key]:
+            if section == "stream" and (self.tree["stream"][key] != default[key] or self.labels[path].startswith("--")):
                 self._wrong(path, "does not go together with tables [streams.NAME]: put it into one of them")
         names = [stream["name"] or name for name, stream in self.tree["streams"].items()]
         for name, stream in self.tree["streams"].items():

@@ -145,7 +145,7 @@ async def _source(stack: AsyncExitStack, settings: StreamSettings, place: Place,
     """Make a stream's client, and tell its feed of it."""
     client = open_stream(settings, place, lambda: settings.stall_timeout_s or feed.stall_timeout_s)
     source = await stack.enter_async_context(client)
-    source.on_connected = feed.skipped.connected
+    source.title, source.on_connected = f"stream {feed.name}", feed.skipped.connected
     feed.state, feed.on_posts = source.state, source.data_flowed
     return source
 

@@ -55,8 +55,8 @@ class Supervised(ABC):
 
     `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
     again before each read, for `auto` knows its format only after the first. `refill_s` is how much of what passed
-    unheard the upstream sends again by itself. To be set: `on_connected`, called before each connection's first block,
-    and `resume_id`, which makes of a position what upstream is asked to go on from.
+    unheard the upstream sends again by itself. To be set: `title`, by which the log calls it; `on_connected`, called
+    before each connection's first block; `resume_id`, which makes of a position what upstream is asked to go on from.
     """
 
     def __init__(self, url: str, *, stall_timeout_s: Callable[[], float], refill_s: float) -> None:
@@ -70,6 +70,7 @@ class Supervised(ABC):
         self._heard_at_s: float | None = None
         self.state = StreamState()
         self.on_connected: Callable[[], None] = lambda: None
+        self.title = "stream"
         self.resume_id: Callable[[str], str] = str
 
     @property
@@ -130,7 +131,7 @@ class Supervised(ABC):
         self._was_short = lived_s < SHORTEST_LIFE_S
         self.state.trouble = str(lost)
         self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
-        log.warning("stream lost, connecting again in %.1f s: %s", delay_s, lost)
+        log.warning("%s lost, connecting again in %.1f s: %s", self.title, delay_s, lost)
         return delay_s
 
     def _connected(self, position: str) -> None:
@@ -138,12 +139,12 @@ class Supervised(ABC):
         missed_s = 0.0 if self._heard_at_s is None else self._clock() - self._heard_at_s - self._refill_s
         if not position and missed_s > 0:
             self.state.gap_s += missed_s
-            log.warning("up to %.1f s of the stream went by unheard, and it cannot go back", missed_s)
+            log.warning("up to %.1f s of the %s went by unheard, and it cannot go back", missed_s, self.title)
         self._heard_at_s = self._clock()
         self.state.live, self.state.trouble = True, ""
         self.on_connected()
         address = urlsplit(self._url)
-        log.info("stream connected: %s://%s%s", address.scheme, address.netloc.rpartition("@")[2], address.path)
+        log.info("%s connected: %s://%s%s", self.title, address.scheme, address.netloc.rpartition("@")[2], address.path)
 
     def _heard(self, size_bytes: int) -> None:
         """Note a sign of life of so many bytes."""
