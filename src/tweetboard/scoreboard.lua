@@ -4,11 +4,11 @@
 -- bare   KEYS: board, shown, seen, the lease for bare names.                ARGV: verb, holder, names.
 -- top    KEYS: board, shown.                                                ARGV: verb, offset, limit, hidden names as JSON.
 --
--- `shown` is a hash of how names are shown that are not shown as they stand on the board; `seen`, of how often each
--- spelling was met. `names` are three arguments of JSON: {name: how many}, [[name, its spelling, how many]...] for all
+-- `shown` is a hash of how names are shown that are not shown as they stand on the board; `seen`, of how often spellings
+-- were met. `names` are three arguments of JSON: {name: how many}, [[name, its spelling, how many]...] for all
 -- that are spelled otherwise, {name: how it is to be shown}.
 
-local board, shown, verb = KEYS[1], KEYS[2], ARGV[1]
+local board, shown, seen, verb = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 
 -- Many values are read or written by one command, a third less work than by one for each; Lua hands over at most some
 -- 8,000 at once.
@@ -31,57 +31,65 @@ local function write(command, key, words)
   end
 end
 
--- Work out which spelling of each name is to be shown: the one met most often, of several the first that was. They are
--- counted from the moment on that a name is met in another spelling than its own; until then its score says how often
--- that was. Answers what is to be written to `shown` and to `seen`.
-local function spell(counts, spelled)
-  local own, met, more, names, new = {}, {}, {}, {}, {}
-  for name, count in pairs(counts) do
-    names[#names + 1], own[name], met[name] = name, count, {}
-  end
+-- Note how often each spelling of a name was met that has several; the name itself is one of them. As long as a name has
+-- a single one, its score says how often that was, and `seen` has nothing of it: most names cost no more than a look.
+-- Answers what is to be written to `shown`, which of them was met most often, of several the first that was, and to `seen`.
+local function spell(names, counts, scores, spelled)
+  local met = {}
   for _, one in ipairs(spelled) do
-    local name, spelling, count = one[1], one[2], one[3]
-    own[name], more[spelling] = own[name] - count, count
-    table.insert(met[name], spelling)
+    local name = one[1]
+    if not met[name] then met[name] = {} end
+    table.insert(met[name], one)
   end
-  local before, touched = {}, {}
-  for i, value in ipairs(read('HMGET', shown, names)) do
-    local name = names[i]
-    if value then
-      before[name] = value
-    elseif #met[name] > 0 then
-      new[#new + 1] = name
+  local displays = read('HMGET', shown, names)
+  local several, asked = {}, {}
+  for i, name in ipairs(names) do
+    if displays[i] then
+      several[#several + 1], asked[#asked + 1] = i, displays[i]
+    elseif met[name] then
+      several[#several + 1], asked[#asked + 1] = i, name
     end
-    if value or #met[name] > 0 then touched[#touched + 1] = name end
-  end
-  local shown_as = {}
-  for i, score in ipairs(read('ZMSCORE', board, new)) do
-    if score then own[new[i]], shown_as[new[i]] = own[new[i]] + tonumber(score), new[i] end
   end
 
-  local spellings, seen = {}, {}
-  for _, name in ipairs(touched) do
-    if own[name] > 0 then
-      more[name] = own[name]
-      table.insert(met[name], name)
+  -- Those that have a single spelling after this step too are done with.
+  local to_shown, to_seen, more, last = {}, {}, {}, {}
+  for at, count in ipairs(read('HMGET', seen, asked)) do
+    local i = several[at]
+    local name, display, found = names[i], displays[i], met[names[i]] or {}
+    local before = display or (scores[i] and name)
+    local own = counts[name]
+    for _, one in ipairs(found) do own = own - one[3] end
+    local only = #found == 0 and name or (#found == 1 and own == 0 and found[1][2])
+    if count or not only or (before and only ~= before) then
+      if before and not count then more[before] = tonumber(scores[i] or 0) end
+      if own > 0 then more[name] = (more[name] or 0) + own end
+      for _, one in ipairs(found) do more[one[2]] = (more[one[2]] or 0) + one[3] end
+      last[name] = {before, found, own > 0}
+    elseif not before and only ~= name then
+      to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, only
     end
-    if before[name] and not more[before[name]] then spellings[#spellings + 1] = before[name] end
-    for _, spelling in ipairs(met[name]) do spellings[#spellings + 1] = spelling end
   end
-  local to_seen, to_shown = {}, {}
-  for i, count in ipairs(read('HMGET', KEYS[3], spellings)) do
+
+  local spellings, all = {}, {}
+  for name, one in pairs(last) do
+    if one[1] then spellings[#spellings + 1] = one[1] end
+    for _, other in ipairs(one[2]) do spellings[#spellings + 1] = other[2] end
+    if one[3] then spellings[#spellings + 1] = name end
+  end
+  for i, count in ipairs(read('HMGET', seen, spellings)) do
     local spelling = spellings[i]
-    seen[spelling] = tonumber(count or 0) + (more[spelling] or 0)
-    if more[spelling] then
-      to_seen[#to_seen + 1], to_seen[#to_seen + 2] = spelling, string.format('%.17g', seen[spelling])
-    end
+    all[spelling] = tonumber(count or 0) + (more[spelling] or 0)
   end
-  for _, name in ipairs(touched) do
-    local best = before[name] or shown_as[name]
-    for _, spelling in ipairs(met[name]) do
-      if not best or seen[spelling] > seen[best] then best = spelling end
+  for spelling, count in pairs(more) do
+    to_seen[#to_seen + 1], to_seen[#to_seen + 2] = spelling, string.format('%.17g', all[spelling])
+  end
+  for name, one in pairs(last) do
+    local best = one[1]
+    for _, other in ipairs(one[2]) do
+      if not best or all[other[2]] > all[best] then best = other[2] end
     end
-    if best ~= before[name] then to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, best end
+    if one[3] and (not best or all[name] > all[best]) then best = name end
+    to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, best
   end
   return to_shown, to_seen
 end
@@ -90,22 +98,21 @@ end
 -- ends the script before it has changed anything.
 local function add(at)
   local counts, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-  local to_shown, to_seen = {}, {}
-  if spelled ~= '' then to_shown, to_seen = spell(counts, cjson.decode(spelled)) end
+  local names, entries, to_shown, to_seen = {}, {}, {}, {}
+  for name in pairs(counts) do names[#names + 1] = name end
+  local scores = read('ZMSCORE', board, names)
+  if spelled ~= '' then to_shown, to_seen = spell(names, counts, scores, cjson.decode(spelled)) end
   if displays ~= '{}' then
     redis.call('HLEN', shown)
     for name, display in pairs(cjson.decode(displays)) do
       to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display
     end
   end
-  local names, entries = {}, {}
-  for name in pairs(counts) do names[#names + 1] = name end
-  for i, score in ipairs(read('ZMSCORE', board, names)) do
-    local name = names[i]
-    entries[2 * i - 1], entries[2 * i] = string.format('%.17g', tonumber(score or 0) + counts[name]), name
+  for i, name in ipairs(names) do
+    entries[2 * i - 1], entries[2 * i] = string.format('%.17g', tonumber(scores[i] or 0) + counts[name]), name
   end
   write('ZADD', board, entries)
-  write('HSET', KEYS[3], to_seen)
+  write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
 end
 
