@@ -563,12 +563,12 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
     (tmp_path / "stream-token.x").write_text("not this one")
     streams = streams_of(load({}, environ, tmp_path))
 
-    assert {name: (stream.url, stream.token.value) for name, stream in streams.items()} == {
-        "town-a": ("mastodon:town.example", "hunter3"),
-        "mine": ("x:sample", "hunter2"),
-        "wiki": ("wikimedia", ""),
+    assert {name: (one.title, one.settings.url, one.settings.token.value) for name, one in streams.items()} == {
+        "mastodon-town-example": ("town-a", "mastodon:town.example", "hunter3"),
+        "mine": ("x", "x:sample", "hunter2"),
+        "wikimedia": ("wiki", "wikimedia", ""),
     }
-    assert streams["town-a"].stall_timeout_s == 90
+    assert streams["mastodon-town-example"].settings.stall_timeout_s == 90
 
 
 @pytest.mark.parametrize(
@@ -582,7 +582,21 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
             "[boards.x]\nfield = 'a'\nkey = 'username_scoreboard:x'",
             ["boards.x.key: 'username_scoreboard:x' is another"],
         ),
-        ("[boards.x]\nfield = 3", ["boards.x.field: 3 is not text", "boards.x: has no field"]),
+        ("[boards.x]\nfield = 3", ["boards.x.field: 3 is not text"]),
+        ("[boards.username]\nfield = 'a'", ["boards.username.key: 'username_scoreboard' is another board's key too"]),
+        ("[boards.stream]\nfield = 'a'", ["boards.stream: 'stream' is not a name"]),
+        (f"[boards.x]\nfield = '{'a.' * 40}b'", ["boards.x.field: 'a.a."]),
+        ("[streams.'']\nurl = 'wikimedia'", ["streams.: '' is no name for a table"]),
+        ("[[streams]]\ntoken = 'hunter2'", ["streams: a list is not a table"]),
+        ("[streams]\na = [{token = 'hunter2'}]", ["streams.a: a list is not a table"]),
+        (
+            "[streams.a]\nurl = 'wikimedia'\n[streams.b]\nurl = 'wikimedia'",
+            ["streams.b.url: is that of streams.a too: each post would count twice"],
+        ),
+        (
+            "[stream]\nformat = 'fields'\n[boards.x]\nfield = 'a'\n[filter]\nbots = false",
+            ["filter.bots: the format 'fields' knows no bots"],
+        ),
         ("[boards.x]\nfield = 'a'\nreposts = 'no'", ["boards.x.reposts: 'no' is not true or false"]),
         ("[boards]\nx = 3", ["boards.x: 3 is not a table"]),
         ("[stream]\nformat = 'fields'", ["stream.format: 'fields' needs a board that says what it counts"]),
@@ -602,8 +616,8 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
             ["stream.url: does not go together with tables [streams.NAME]: put it into one of them"],
         ),
         (
-            "[streams.a]\nurl = 'wikimedia'\n[streams.b]\nurl = 'bluesky'\nname = 'a'",
-            ["streams.a.name: 'a' is another stream's name too", "streams.b.name: 'a' is another stream's name too"],
+            "[streams.a]\nurl = 'wikimedia'\n[streams.b]\nurl = 'bluesky'\nname = 'wikimedia'",
+            ["streams.b.name: is that of streams.a too: each post would count twice"],
         ),
         ("[streams.a]\nurl = 'wikimedia'\ntoken = 'x'", [f"streams.a.token: {WAY_OUT}"]),
         ("[filter]\nlanguages = ['english please']", ["filter.languages: 'english please' is not a language tag"]),
@@ -621,7 +635,7 @@ def test_what_is_wrong_with_a_table_of_ones_own_is_named(tmp_path: Path, text: s
 def test_the_shipped_file_with_streams_of_ones_own_behind_it_is_taken(tmp_path: Path) -> None:
     text = SHIPPED.read_text("utf-8").replace("[streams]\n", '[streams.wiki]\nurl = "wikimedia"\n')
 
-    assert list(streams_of(load({}, {}, write(tmp_path, text)))) == ["wiki"]
+    assert list(streams_of(load({}, {}, write(tmp_path, text)))) == ["wikimedia"]
 
 
 def test_a_variable_of_no_table_and_no_key_is_named(tmp_path: Path) -> None:
@@ -637,3 +651,12 @@ def test_a_flag_of_the_one_stream_beside_tables_of_streams_is_said_whatever_it_s
 
     assert problems(tmp_path, stream__url="demo:") == (f"--url: stream.url: {wrong}",)
     assert load(flags(stream__format="flat"), {}, tmp_path, without_streams=True).streams == {}
+
+
+def test_a_variable_that_could_be_of_two_tables_is_refused(tmp_path: Path) -> None:
+    """It would give the token of the one to the other's upstream."""
+    write(tmp_path, '[streams.a-b]\nurl = "wikimedia"\n[streams.a_b]\nurl = "bluesky"\n')
+
+    assert problems(tmp_path, {"TWEETBOARD_STREAMS_A_B_TOKEN": "hunter2"}) == (
+        "TWEETBOARD_STREAMS_A_B_TOKEN: stands for more than one table, whose names differ in - and _ alone",
+    )

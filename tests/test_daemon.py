@@ -722,6 +722,7 @@ async def test_streams_of_several_kinds_add_up_and_one_that_is_refused_leaves_th
                     assert isinstance(parts, dict)
                     assert (status, parts["stream closed"]["ok"], parts["stream town"]["ok"]) == (503, False, True)
                     assert "401" in parts["stream closed"]["detail"]
+                    assert "TWEETBOARD_STREAMS_CLOSED_TOKEN" in parts["stream closed"]["detail"]
                     assert refusing.requests[-1].headers["authorization"] == "Bearer a-very-secret-token"
                     assert "authorization" not in first.requests[-1].headers
                     assert "a-very-secret-token" not in running.errors

@@ -6,6 +6,7 @@ import pytest
 
 from tweetboard.filtering import Filtered
 from tweetboard.formats.decoding import Skipped
+from tweetboard.formats.paths import Path
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 from tweetboard.settings import FilterSettings
@@ -62,3 +63,12 @@ def test_short_and_numeric_hashtags_are_left_out_and_the_post_is_kept(
     posts, skipped = filtered(settings, Post("", 0, "alice", tags), Post("", 0, "bob"))
     assert posts == [Post("", 0, "alice", kept), Post("", 0, "bob")]
     assert skipped == {"hashtag": len(tags) - len(kept)}
+
+
+def test_hashtags_at_a_path_are_left_out_like_all_others() -> None:
+    skipped = Skipped()
+    post = Post("", 0, "", fields=(("x", "42", "tea"), ("x", "42")))
+    settings = FilterSettings(min_hashtag_length=2, numeric_hashtags=False)
+    paths = [Path("tags", are_tags=True), Path("codes")]
+    kept = Filtered(lambda _: [post], settings, skipped, paths).decode(Block())
+    assert ([one.fields for one in kept], dict(skipped)) == ([(("tea",), ("x", "42"))], {"hashtag": 2})

@@ -9,7 +9,11 @@ import pytest
 
 from conftest import wait_until
 from pipe import ListSource, OneStream, a_pipe, running, scores
+from tweetboard.channel import body
 from tweetboard.errors import StoreUnavailable
+from tweetboard.journal import Session
+from tweetboard.outbox import Batch
+from tweetboard.settings import BoardSettings, Settings
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber
 
@@ -197,3 +201,18 @@ async def test_a_streams_hash_deleted_by_hand_counts_nothing_twice(
         await store.execute("DEL", "tweetboard:test")
         await wait_until(lambda: pipe.feed.publisher.published.sessions >= 3)
     assert (await scores(pipe, "usernames"))["alice"] <= 2
+
+
+async def test_a_board_that_was_renamed_while_batches_waited_goes_on(store: Store) -> None:
+    """They are in the journal under its old name: it is new to the stream, and the others lose nothing."""
+    settings = Settings(boards={"usernames": BoardSettings(key="u"), "hashtags": BoardSettings(key="h")})
+    pipe = a_pipe(store, settings=settings)
+    session = Session(await pipe.feed.journal.begin(), ["usernames", "hashtags"])
+    bodies = {"usernames": body([(5, 1)], ["alice"]), "hashtags": body([(5, 1)], ["tea"])}
+    await pipe.feed.journal.append(session, Batch(1, "1", bodies, 2, [], 0))
+    renamed = {"people": BoardSettings(key="u", field="author"), "hashtags": BoardSettings(key="h")}
+    again = a_pipe(store, settings=Settings(boards=renamed))
+    async with running(again, ListSource([{}, {"username": "bob", "hashtags": ["tea"]}], stays=True)):
+        await wait_until(lambda: on_the_boards(again, 2))
+    assert await scores(again, "people") == {"bob": 1}
+    assert await scores(again, "hashtags") == {"tea": 2}

@@ -92,7 +92,7 @@ async def test_a_stream_never_seen_begins_at_batch_0_and_so_do_its_boards(fake_j
         b"owner": begun.token.encode(),
         b"after": b"",
         b"seq": b"0",
-        b"boards": b'["ub","hb"]',
+        b"boards": b'["ub (usernames)","hb (hashtags)"]',
     }
     assert await applied(store) == [b"0", b"0"]
 
@@ -154,7 +154,7 @@ async def test_a_board_no_longer_fed_is_named_once_and_no_longer_holds_the_journ
     await set_applied(store, 2, 0)
     alone = Journal(store, "x", BOARDS[:1])
     begun = await alone.begin()
-    assert (begun.dropped_boards, begun.lost_batches) == (["hb"], 0)
+    assert (begun.dropped_boards, begun.lost_batches) == (["hb (hashtags)"], 0)
     assert await alone.append(session_of(begun), batch(3)) == 2
     assert await numbers(store) == [3]
     assert (await alone.begin()).dropped_boards == []
@@ -561,3 +561,27 @@ def test_whoever_listens_is_told_of_a_new_session(fake_journal: Journal) -> None
     fake_journal.open(first)
     fake_journal.open(second)
     assert seen == [first, second]
+
+
+async def test_a_board_under_another_channel_is_new_to_the_stream(journal: Journal, store: Store) -> None:
+    """What the journal still has for it is under its old name, and another's is under the new one."""
+    begun = await journal.begin()
+    session = Session(begun, ["usernames", "hashtags"])
+    await journal.append(session, batch(1, "alice"))
+    swapped = Journal(store, "x", [("usernames", "hb"), ("hashtags", "ub")])
+    again = await swapped.begin()
+    assert (again.seq, again.lost_batches) == (1, 0)
+    assert await store.execute("HGET", "hb:applied", "x") == b"1"
+    assert await store.execute("HGET", "ub:applied", "x") == b"1"
+    renamed = Journal(store, "x", [("people", "ub"), ("hashtags", "hb")])
+    await renamed.begin()
+    assert await renamed.read("people", 1, 10) == []
+
+
+async def test_boards_as_earlier_versions_noted_them_are_known(journal: Journal, store: Store) -> None:
+    begun = await journal.begin()
+    session = Session(begun, ["usernames", "hashtags"])
+    await journal.append(session, batch(1, "alice"))
+    await store.execute("HSET", "tweetboard:x", "boards", '["ub","hb"]')
+    assert (await journal.begin()).dropped_boards == []
+    assert await store.execute("HGET", "ub:applied", "x") == b"0", "and have the batch still to come"

@@ -73,10 +73,12 @@ async def test_bare_hashtags_fold_like_all_others(store: Store) -> None:
     pipe = a_pipe(store)
     async with running(pipe, ListSource([], stays=True)):
         await wait_until(lambda: pipe.bare.held)
-        for name in ["#Python", "python", "ＰＹＴＨＯＮ"]:
+        for name in ["#Python", "python", "ＰＹＴＨＯＮ", "Python", "#Python", "#"]:
             await store.execute("PUBLISH", "hashtags", name)
-        await wait_until(lambda: pipe.subscribers["hashtags"].heard.bare_names == 3)
-    assert await scores(pipe, "hashtags") == {"python": 3}
+        await wait_until(lambda: pipe.subscribers["hashtags"].heard.bare_names == 5)
+        assert pipe.subscribers["hashtags"].heard.bare_names_dropped == 1
+    (row,) = (await pipe.boards["hashtags"].top()).rows
+    assert (row.name, row.display, row.score) == ("python", "Python", 5)
 
 
 async def test_bare_names_are_counted_by_one_of_two_daemons(store: Store) -> None:

@@ -203,6 +203,17 @@ async def test_an_address_that_is_none_is_refused(session: aiohttp.ClientSession
     assert "p\u20ac" not in str(error)
 
 
+@pytest.mark.parametrize("location", ["http://[::x", "ws://elsewhere.example/", "http://\xff/", ""])
+async def test_a_redirect_is_refused_wherever_it_leads(session: aiohttp.ClientSession, location: str) -> None:
+    async def moving(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": location})
+
+    async with serving(moving) as url:
+        error = await lost(stream_at(session, url, token=TOKEN))
+        assert isinstance(error, StreamRefused) or not location
+        assert TOKEN not in str(error)
+
+
 async def test_a_peer_that_does_not_answer_pings_is_given_up(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

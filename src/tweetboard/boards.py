@@ -28,7 +28,7 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
     """
     paths: list[Path] = []
     boards: dict[str, Board] = {}
-    any_json = all(stream.format == "fields" for stream in streams_of(settings).values())
+    any_json = all(stream.settings.format == "fields" for stream in streams_of(settings).values())
     for name, board in settings.boards.items():
         what = board.field or FIELDS[name]
         of_tags = "hashtags" in (what, name)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -113,11 +113,12 @@ async def _stoppable(command: Command, settings: Settings, options: argparse.Nam
 
 async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
     serving, reload = asyncio.Event(), asyncio.Event()
-    in_terminal = sys.stderr.isatty()
+    terminals = [one for one in (sys.stdin, sys.stdout, sys.stderr) if one is not None and one.isatty()]
 
     def hung_up() -> None:
         """Read again what can be, unless it is the terminal that we ran in that has gone."""
-        (stopping if in_terminal and not sys.stderr.isatty() else reload).set()
+        gone = terminals and not any(one.isatty() for one in terminals)
+        (stopping if gone else reload).set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
@@ -200,29 +201,31 @@ async def _print_boards(pipe: Pipe) -> None:
 async def _command_check(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
     """Say what would run, and try Redis and each stream once, until a stop: any of them may never answer."""
     streams = streams_of(settings)
-    for name, stream in streams.items():
+    for identity, stream in streams.items():
+        one = stream.settings
         _say(
-            f"stream   {masked(stream.url)} as {name}, format {stream.format}, "
-            f"{'with' if stream.token else 'without'} a token"
+            f"stream   {f'{stream.title}: ' if settings.streams else ''}{masked(one.url)} as {identity}, "
+            f"format {one.format}, {'with' if one.token else 'without'} a token"
         )
     _say(
         f"redis    {masked(settings.redis.url)}"
         + (f", prefix {settings.redis.prefix}" if settings.redis.prefix else "")
     )
-    prefix = settings.redis.prefix + (DEMO if any(stream.url == DEMO for stream in streams.values()) else "")
+    prefix = settings.redis.prefix + (DEMO if any(stream.settings.url == DEMO for stream in streams.values()) else "")
     for name, board in boards_of(settings)[0].items():
         _say(f"board    {name} in {prefix}{board.key}")
     _say(f"http     {settings.http.host}:{settings.http.port}")
     passed: dict[str, bool] = {}
     await first_of(_try_parts(settings, passed), stopping.wait())
-    parts = ["redis", *_titles(streams)]
+    parts = ["redis", *_titles([stream.title for stream in streams.values()])]
     if untold := [part for part in parts if part not in passed]:
         sys.stderr.write(f"tweetboard: check: stopped before there was an answer from: {', '.join(untold)}\n")
     return 0 if not untold and all(passed.values()) else 1
 
 
-def _titles(streams: Mapping[str, object]) -> list[str]:
-    return ["stream"] if len(streams) == 1 else [f"stream {name}" for name in streams]
+def _titles(streams: Iterable[str]) -> list[str]:
+    titles = [f"stream {title}" for title in streams]
+    return titles if len(titles) > 1 else ["stream"]
 
 
 async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:

@@ -10,7 +10,7 @@ import functools
 import operator
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from tweetboard.settings import (
     Settings,
     StreamSettings,
     shown,
+    stream_name,
     table_name,
 )
 
@@ -118,6 +119,7 @@ class _Reading:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self.tree: dict[str, Any] = msgspec.to_builtins(Settings())
+        self.wrong: set[str] = set()
         self.labels: dict[str, str] = {}  # path -> where it was set, the last set last
 
     def take(self, label: str, path: str, value: object) -> None:
@@ -127,7 +129,9 @@ class _Reading:
         except msgspec.ValidationError:
             wrong = [f"{shown(value)} is not {_KINDS[kind]}" if kind in _KINDS else "is not a table of texts"]
         self.problems += [f"{label}: {path}: {line}" for line in wrong]
-        if not wrong:
+        if wrong:
+            self.wrong.add(path)
+        else:
             table, _, name = path.rpartition(".")
             self._begin(label, table)
             functools.reduce(operator.getitem, table.split("."), self.tree)[name] = msgspec.to_builtins(value)
@@ -183,7 +187,9 @@ class _Reading:
     def environment(self, environ: Mapping[str, str]) -> None:
         for name in sorted(name for name in environ if name.startswith("TWEETBOARD_") and name != _CONFIG):
             text, path = environ[name], self._path_of(name)
-            if path is None:
+            if sum(_variable(one) == name for one in self._tables()) > 1:
+                self.problems.append(f"{name}: stands for more than one table, whose names differ in - and _ alone")
+            elif path is None:
                 known = [_variable(one) for one in _KEYS if "*" not in one] + list(map(_variable, self._tables()))
                 self.problems.append(f"{name}: unknown variable{_suggestion(name, known)}")
             elif not path.endswith(".token"):
@@ -240,9 +246,10 @@ class _Reading:
 
     def _board_keys(self) -> None:
         keys = {f"boards.{name}.key": board["key"] for name, board in self.tree["boards"].items()}
-        set_twice = [path for path in self.labels if list(keys.values()).count(keys.get(path)) > 1]
-        for path in set_twice[-1:]:
-            self._wrong(path, f"{shown(keys[path])} is another board's key too")
+        shared = [path for path in keys if list(keys.values()).count(keys[path]) > 1]
+        if shared:  # the one that was set last is to blame, or else the one that came last
+            last = ([path for path in self.labels if path in shared] or shared)[-1]
+            self._wrong(last, f"{shown(keys[last])} is another board's key too")
         for path, key in keys.items():
             if any(key.startswith(f"{other}:") for other in keys.values()):
                 self._wrong(path, f"{shown(key)} is another board's key with more behind it, where that keeps its own")
@@ -251,37 +258,51 @@ class _Reading:
         paths: list[FieldPath] = []
         any_json = {one["format"] for one in self.tree["streams"].values() or [self.tree["stream"]]} == {"fields"}
         for name, board in self.tree["boards"].items():
-            text = board["field"]
+            text, path = board["field"], f"boards.{name}.field"
+            if path in self.wrong:
+                continue
             if not text and name not in FIELDS:
                 known = _suggestion(name, FIELDS)
                 self._wrong(f"boards.{name}", f"has no field: author, hashtags, or a path such as user.lang{known}")
             elif text in FIELDS.values() and any_json:
-                self._wrong(f"boards.{name}.field", f"{text!r} is what other formats know; of fields write '.{text}'")
+                self._wrong(path, f"{text!r} is what other formats know; of fields write '.{text}'")
             elif text and text not in FIELDS.values():
                 try:
                     Fields([*paths, FieldPath(text)])
                 except ValueError as error:
-                    self._wrong(f"boards.{name}.field", str(error))
+                    self._wrong(path, str(error))
                 else:
                     paths.append(FieldPath(text))
-        if any_json and not paths:
+        if any_json and not self.wrong:
+            self._only_fields(paths)
+
+    def _only_fields(self, paths: Sequence[FieldPath]) -> None:
+        """Look at what goes together with no other format than `fields`."""
+        if not paths:
             example = '[boards.usernames] field = "user.name"'
             self._wrong("stream.format", f"'fields' needs a board that says what it counts, such as {example}")
-        if any_json and self.tree["filter"]["languages"]:
+        if self.tree["filter"]["languages"]:
             self._wrong("filter.languages", "the format 'fields' knows no languages")
+        if not self.tree["filter"]["bots"]:
+            self._wrong("filter.bots", "the format 'fields' knows no bots")
 
     def _streams(self) -> None:
         default = msgspec.to_builtins(StreamSettings())
         for path in self.labels:
             section, _, key = path.partition(".")
-            if section == "stream" and (self.tree["stream"][key] != default[key] or self.labels[path].startswith("--")):
+            if section == "stream" and (
+                self.tree["stream"][key] != default[key] or self.labels[path].startswith(("--", "TWEETBOARD_STREAM_"))
+            ):
                 self._wrong(path, "does not go together with tables [streams.NAME]: put it into one of them")
-        names = [stream["name"] or name for name, stream in self.tree["streams"].items()]
-        for name, stream in self.tree["streams"].items():
+        names = dict[str, str]()
+        for table, stream in self.tree["streams"].items():
             if stream["url"] == DEMO:
-                self._wrong(f"streams.{name}.url", "is missing, or demo:, which is only shown alone")
-            if names.count(stream["name"] or name) > 1:
-                self._wrong(f"streams.{name}.name", f"{shown(stream['name'] or name)} is another stream's name too")
+                self._wrong(f"streams.{table}.url", "is missing, or demo:, which is only shown alone")
+                continue
+            other = names.setdefault(stream_name(StreamSettings(url=stream["url"], name=stream["name"])), table)
+            if other != table:
+                key = "name" if stream["name"] else "url"
+                self._wrong(f"streams.{table}.{key}", f"is that of streams.{other} too: each post would count twice")
 
     def _wrong(self, path: str, line: str) -> None:
         table = path.rpartition(".")[0]

@@ -24,7 +24,7 @@ from tweetboard.pipe import Pipe
 from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Source
 from tweetboard.replay import FileSource
-from tweetboard.settings import DEMO, EMBEDDED, Settings, StreamSettings, data_dir, streams_of
+from tweetboard.settings import DEMO, EMBEDDED, Settings, Stream, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.sources import open_stream
 from tweetboard.store import Store, open_store
@@ -52,8 +52,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         store, servers = await _open(stack, settings, environ, throwaway=_is_demo(settings), prefix=DEMO)
         streams = streams_of(settings)
-        places = {name: await _place(stack, stream) for name, stream in streams.items()}
-        pipe = Pipe(store, settings, places)
+        places = {name: await _place(stack, stream.settings) for name, stream in streams.items()}
+        pipe = Pipe(store, settings, places, {name: stream.title for name, stream in streams.items()})
         pipe.blocklist.load()
         sources: dict[str, Source] = {
             name: await _source(stack, stream, places[name], pipe.feeds[name]) for name, stream in streams.items()
@@ -119,15 +119,18 @@ async def replaying(
 async def checking(
     settings: Settings, environ: Mapping[str, str]
 ) -> AsyncIterator[tuple[Store, dict[str, Supervised]]]:
-    """Open what would be used, for trying it once: the store and the streams; beside a running daemon its server."""
+    """Open what would be used, for trying it once: the store and the streams, by title.
+
+    Beside a running daemon that is its server.
+    """
     async with AsyncExitStack() as stack:
         store, _ = await _open(stack, settings, environ, throwaway=_is_demo(settings), prefix=DEMO, beside=True)
         Blocklist(settings.filter.blocklist).load()
         yield (
             store,
             {
-                name: await stack.enter_async_context(open_stream(stream, await _place(stack, stream)))
-                for name, stream in streams_of(settings).items()
+                title: await stack.enter_async_context(open_stream(stream, await _place(stack, stream), table))
+                for table, title, stream in streams_of(settings).values()
             },
         )
 
@@ -141,11 +144,12 @@ async def _place(stack: AsyncExitStack, stream: StreamSettings) -> Place:
     return place if stream.url != DEMO else Place(await stack.enter_async_context(demo_server()), place.format)
 
 
-async def _source(stack: AsyncExitStack, settings: StreamSettings, place: Place, feed: Feed) -> Supervised:
+async def _source(stack: AsyncExitStack, stream: Stream, place: Place, feed: Feed) -> Supervised:
     """Make a stream's client, and tell its feed of it."""
-    client = open_stream(settings, place, lambda: settings.stall_timeout_s or feed.stall_timeout_s)
+    settings = stream.settings
+    client = open_stream(settings, place, stream.table, lambda: settings.stall_timeout_s or feed.stall_timeout_s)
     source = await stack.enter_async_context(client)
-    source.title, source.on_connected = f"stream {feed.name}", feed.skipped.connected
+    source.title, source.on_connected = f"stream {feed.title}", feed.skipped.connected
     feed.state, feed.on_posts = source.state, source.data_flowed
     return source
 

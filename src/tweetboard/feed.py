@@ -45,18 +45,20 @@ log = logging.getLogger(__name__)
 class Feed:
     """The stream `name` at `place`, feeding the settings' boards; `holder` is the name of this instance.
 
+    People call it by its `title`.
+
     `state` is to be set to that of the source, and `on_posts` to what is called whenever it brings some; `failure` is
     why the stream ended for good.
     """
 
-    def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str) -> None:
+    def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str, title: str = "") -> None:
         boards, paths = boards_of(settings)
-        self.name = name
+        self.name, self.title = name, title or name
         self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()])
         self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
         self.skipped = Skipped()
         self._decoder = decoder_for(place.format, self.skipped, paths)
-        self.decoder = Filtered(self._decode, settings.filter, self.skipped)
+        self.decoder = Filtered(self._decode, settings.filter, self.skipped, paths)
         self.publisher = Publisher(
             store,
             self.journal,
@@ -107,10 +109,10 @@ class Feed:
                 log.warning(
                     "stream %s: next to no posts, the last one %.0f s ago, though it is alive and usually brings %.3g "
                     "a second: its rules, its quota?",
-                    *(self.name, self.volume.silent_s, self.volume.posts_per_s),
+                    *(self.title, self.volume.silent_s, self.volume.posts_per_s),
                 )
             else:
-                log.info("stream %s: posts come again, or so few are what is usual now", self.name)
+                log.info("stream %s: posts come again, or so few are what is usual now", self.title)
 
     async def report(self) -> None:
         """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""
@@ -129,7 +131,7 @@ class Feed:
         told = [(reason, count) for reason, count in more.items() if reason not in EXPECTED]
         for reason, count in told:
             example = self.skipped.examples.get(reason)
-            log.warning("stream %s: skipped %d: %s%s", self.name, count, reason, f": {example}" if example else "")
+            log.warning("stream %s: skipped %d: %s%s", self.title, count, reason, f": {example}" if example else "")
         reported.update(dict(told))
         return bool(told)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.hashtags import fold
+from tweetboard.formats.paths import Path
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 from tweetboard.settings import FilterSettings
@@ -17,11 +18,15 @@ from tweetboard.settings import FilterSettings
 
 @dataclass(frozen=True)
 class Filtered:
-    """What `decode` makes of a block, without the posts and hashtags that `settings` leave out; these are counted."""
+    """What `decode_all` makes of a block, without the posts and hashtags that `settings` leave out; these are counted.
+
+    `paths` are those of the posts' `fields`.
+    """
 
     decode_all: Callable[[Block], list[Post]]
     settings: FilterSettings
     skipped: Skipped
+    paths: Sequence[Path] = ()
 
     def decode(self, block: Block) -> list[Post]:
         """Turn a block's records into the posts that count, in order."""
@@ -33,7 +38,7 @@ class Filtered:
         if not wanted.bots:
             posts = self._kept("bot", posts, [post for post in posts if not post.is_bot])
         if wanted.min_hashtag_length > 1 or not wanted.numeric_hashtags:
-            posts = [post if not post.hashtags else self._with_fewer(post) for post in posts]
+            posts = [self._with_fewer(post) for post in posts]
         return posts
 
     def _kept(self, reason: str, before: Sequence[Post], after: list[Post]) -> list[Post]:
@@ -42,11 +47,16 @@ class Filtered:
         return after
 
     def _with_fewer(self, post: Post) -> Post:
-        kept = tuple(tag for tag in post.hashtags if self._counts(tag))
-        if len(kept) == len(post.hashtags):
+        kept = tuple(filter(self._counts, post.hashtags))
+        fields = tuple(
+            tuple(filter(self._counts, names)) if path.are_tags else names
+            for path, names in zip(self.paths, post.fields, strict=False)  # of any format, a post may have none
+        )
+        fewer = len(post.hashtags) - len(kept) + sum(map(len, post.fields)) - sum(map(len, fields))
+        if not fewer:
             return post
-        self.skipped["hashtag"] += len(post.hashtags) - len(kept)
-        return msgspec.structs.replace(post, hashtags=kept)
+        self.skipped["hashtag"] += fewer
+        return msgspec.structs.replace(post, hashtags=kept, fields=fields)
 
     def _counts(self, tag: str) -> bool:
         identity = fold(tag)

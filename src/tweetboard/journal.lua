@@ -31,7 +31,8 @@ local function foreign()
   if redis.call('ZCOUNT', ids, '-inf', '(1000000000') > 0 then return ids end -- ours are Unix times
 end
 
--- begin(token, boards as a JSON list of keys, in the order of KEYS, tokens of the same instance whose begin was never
+-- begin(token, boards as a JSON list of "key (channel)", in the order of KEYS: what is in the journal for one is under its
+-- channel, so that under another it is new to the stream; tokens of the same instance whose begin was never
 -- answered, as JSON): become the owner.
 -- Answers {seq, position, the owner before (not counting those unanswered), boards no longer fed (JSON), batches that no
 -- journal holds any more, boards that have more than the stream has (somebody deleted its hash), until when anybody
@@ -59,9 +60,10 @@ local function begin()
     first = 1
   end
   for i, board in ipairs(boards) do
-    local listed = dropped[board]
+    local key = string.match(board, '^(.*) %(') or board -- as earlier versions had them
+    local listed = dropped[board] or dropped[key]
     local known = listed and applied[i] >= 0
-    dropped[board] = nil
+    dropped[board], dropped[key] = nil, nil
     if applied[i] > seq then ahead = ahead + 1 end
     if listed and applied[i] < 0 then lost = lost + seq - first + 1 end -- somebody deleted where it stands
     if not known or applied[i] > seq then

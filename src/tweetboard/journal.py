@@ -128,10 +128,10 @@ class Journal:
         The lease must be held: it is what keeps two daemons from fencing each other for ever.
         """
         token = secrets.token_hex(8)
-        board_keys = msgspec.json.encode([self._store.key(key) for _, key in self._boards])
+        boards = msgspec.json.encode([f"{self._store.key(key)} ({channel})" for channel, key in self._boards])
         unanswered = msgspec.json.encode(list(self.unanswered))
         self.unanswered.append(token)
-        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, board_keys, unanswered)
+        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, boards, unanswered)
         self.unanswered.remove(token)
         seq, position, predecessor, dropped, lost, ahead, heard = cast(
             "tuple[int, bytes, bytes, bytes, int, int, bytes]", reply

@@ -61,7 +61,7 @@ class Watched(Collector):
 
         yield state("up", "Whether the stream is connected.", "live", _gauges)
         yield state("connects", "Connections made to the stream.", "connects", _counters)
-        lost = [((feed.name, cause), count) for feed in self.feeds for cause, count in feed.state.lost.items()]
+        lost = [((feed.title, cause), count) for feed in self.feeds for cause, count in feed.state.lost.items()]
         yield _counters("stream_losses", "Connections that ended or failed.", ("stream", "cause"), lost)
         yield state("received_bytes", "Bytes read from the stream.", "received_bytes", _counters)
         yield state("last_received_timestamp_seconds", "When it last said anything.", "last_received", _gauges)
@@ -72,7 +72,7 @@ class Watched(Collector):
         left_out = "Posts that the stream said it left out, being more than it delivers."
         yield self._each(_counters, "stream_undelivered_posts", left_out, lambda feed: feed.skipped.undelivered)
         nothing = [
-            ((feed.name, reason), count) for feed in self.feeds for reason, count in feed.came_to_nothing.items()
+            ((feed.title, reason), count) for feed in self.feeds for reason, count in feed.came_to_nothing.items()
         ]
         yield _counters("skipped", "Records and names that came to nothing.", ("stream", "reason"), nothing)
 
@@ -92,7 +92,7 @@ class Watched(Collector):
         yield done("standby", "Whether another instance has the stream.", "standby", _gauges)
 
     def _each(self, make: Callable[..., Family], name: str, text: str, value: Callable[[Feed], float]) -> Metric:
-        return make(name, text, ("stream",), [((feed.name,), value(feed)) for feed in self.feeds])
+        return make(name, text, ("stream",), [((feed.title,), value(feed)) for feed in self.feeds])
 
     def _of_subscribers(self) -> Iterator[Metric]:
         def each(name: str, text: str, attribute: str) -> Metric:

@@ -38,12 +38,20 @@ log = logging.getLogger(__name__)
 
 
 class Pipe:
-    """The parts between streams, given by name with the place of each, and the boards; made but not running."""
+    """The parts between streams, given by name with the place of each, and the boards; made but not running.
 
-    def __init__(self, store: Store, settings: Settings, streams: Mapping[str, Place]) -> None:
+    `titles` are what people call the streams.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, streams: Mapping[str, Place], titles: Mapping[str, str] | None = None
+    ) -> None:
         holder = instance_name()
         self.store = store
-        self.feeds = {name: Feed(store, settings, name, place, holder) for name, place in streams.items()}
+        self.feeds = {
+            name: Feed(store, settings, name, place, holder, (titles or {}).get(name, ""))
+            for name, place in streams.items()
+        }
         self.blocklist = Blocklist(settings.filter.blocklist)
         self.boards = {
             name: Scoreboard(store, name, board.key, board.fold, self._hidden(folded=board.fold is not None))
@@ -86,7 +94,7 @@ class Pipe:
     async def _publish(self, feed: Feed, source: Source, stopping: asyncio.Event) -> None:
         await feed.publish(source, stopping)
         if feed.failure is not None and len(self.feeds) > 1:
-            log.error("stream %s has ended for good, the others go on: %s", feed.name, feed.failure)
+            log.error("stream %s has ended for good, the others go on: %s", feed.title, feed.failure)
 
     async def drained(self, publishing: asyncio.Task[None], stopping: asyncio.Event) -> None:
         """Wait for the publishers to end by themselves, or within `DRAIN_TIMEOUT_S` of the stop.
@@ -129,8 +137,8 @@ class Pipe:
     def described(self) -> dict[str, tuple[bool, str]]:
         """Say of each part whether all is well with it, and how it goes in some words."""
         parts = {"redis": (self.store.available, "; ".join([self.store.trouble or "answers", *self.cautions]))}
-        for name, feed in self.feeds.items():
-            parts["stream" if len(self.feeds) == 1 else f"stream {name}"] = feed.described()
+        for feed in self.feeds.values():
+            parts["stream" if len(self.feeds) == 1 else f"stream {feed.title}"] = feed.described()
         sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
         for name, subscriber in self.subscribers.items():
             behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)

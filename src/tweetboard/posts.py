@@ -31,6 +31,13 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     fields: tuple[tuple[str, ...], ...] = ()
 
 
+def languages_of(found: object) -> tuple[str, ...]:
+    """Read the languages of a post, where its source writes one, or a list, or nothing that makes sense."""
+    if isinstance(found, str):
+        return (found,) if found else ()
+    return tuple([one for one in found if isinstance(one, str)]) if isinstance(found, list) else ()
+
+
 class Skip(msgspec.Struct, frozen=True, gc=False):
     """A record that is no post, and why, in a few fixed words (the metric's label): never the record's own text.
 

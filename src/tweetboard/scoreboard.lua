@@ -136,25 +136,29 @@ local function bare()
   return 1
 end
 
--- Find where the hidden names stand: name -> score, and their places in ascending order.
-local function hidden(names)
-  local scores, places = {}, {}
+-- Find the hidden names that are on the board, name -> score, how many these are, and in ascending order the places of
+-- those that may stand above the end of a page: looking a place up costs ten times as much as a score.
+local function hidden(names, page_end)
+  local scores, count, places = {}, 0, {}
   for i, score in ipairs(read('ZMSCORE', board, names)) do
-    if score then
-      scores[names[i]] = tonumber(score)
-      places[#places + 1] = redis.call('ZREVRANK', board, names[i])
-    end
+    if score then scores[names[i]], count = tonumber(score), count + 1 end
   end
-  table.sort(places)
-  return scores, places
+  if count > 0 then
+    local last = redis.call('ZREVRANGE', board, page_end + count, page_end + count, 'WITHSCORES')[2]
+    for name, score in pairs(scores) do
+      if not last or score >= tonumber(last) then places[#places + 1] = redis.call('ZREVRANK', board, name) end
+    end
+    table.sort(places)
+  end
+  return scores, count, places
 end
 
 -- Read one page, as if the hidden names were not there: how many names there are, how many stand above the page's first
 -- row, the rows, and how they are shown.
 local function top()
   local first, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-  local without, places = hidden(cjson.decode(ARGV[4]))
   local last = first + limit - 1
+  local without, count, places = hidden(cjson.decode(ARGV[4]), last)
   for _, place in ipairs(places) do
     if place <= first then first = first + 1 end
     if place <= last then last = last + 1 end
@@ -170,7 +174,7 @@ local function top()
   for _, score in pairs(without) do
     if #rows > 0 and score > tonumber(rows[2]) then above = above - 1 end
   end
-  return {redis.call('ZCARD', board) - #places, above, rows, read('HMGET', shown, names)}
+  return {redis.call('ZCARD', board) - count, above, rows, read('HMGET', shown, names)}
 end
 
 if verb == 'apply' then return apply() end

@@ -10,6 +10,7 @@ from typing import Final, cast
 import msgspec
 
 from tweetboard.errors import SessionEnded, StoreRefused
+from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
 from tweetboard.store import Script, Store
 
@@ -42,7 +43,7 @@ class Scoreboard:
     """The board `name` at an unprefixed Redis `key`.
 
     `fold` maps a name as posts spell it to its identity; without it every spelling is one of its own. What `hidden`
-    names at the moment of reading is as if it were not on the board.
+    names at the moment of reading, each once, is as if it were not on the board.
     """
 
     def __init__(
@@ -100,6 +101,12 @@ class Scoreboard:
         if outcome != b"applied":
             raise OutOfStep(number)
 
+    def cleaned(self, text: str) -> str:
+        """Clean a name that came outside of any batch, as a post's would have been; "" where it is none."""
+        if self._fold is None:
+            return clean(text)
+        return next(iter(tags_of((text,))[0]), "")
+
     async def add_bare(self, lease_key: str, holder: str, names: Iterable[str]) -> bool:
         """Add names that came outside of any batch; False where `holder` does not hold the lease at this moment.
 
@@ -134,10 +141,10 @@ class Scoreboard:
         identities, spelled = Counter[str](), list[tuple[str, str, int]]()
         for spelling, count in counts.items():
             identity = self._fold(spelling)
-            if identity:  # a bare name may fold to nothing; those of posts are checked before
+            if identity:
                 identities[identity] += count
-                if identity != spelling:
-                    spelled.append((identity, spelling, count))
+            if identity not in ("", spelling):
+                spelled.append((identity, spelling, count))
         return msgspec.json.encode(identities), msgspec.json.encode(spelled), msgspec.json.encode(displays)
 
     def _whole(self, text: bytes) -> int:

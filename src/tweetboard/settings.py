@@ -5,10 +5,11 @@ source of truth; `config.toml` at the top level repeats them for people to read 
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,8 +25,8 @@ FORMATS: Final = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "blue
 FIELDS: Final = {"usernames": "author", "hashtags": "hashtags"}
 """What the two boards count that are always there, where nothing else is said; also what any board may count."""
 
-TAKEN: Final = frozenset({"boards", "events", "trends", "healthz", "readyz", "metrics"})
-"""A board's name is its address too, and these are others'."""
+TAKEN: Final = frozenset({"boards", "events", "trends", "healthz", "readyz", "metrics", "redis", "stream"})
+"""A board's name is its address and a part's in `/readyz` too, and these are others'."""
 
 DEMO = "demo:"
 EMBEDDED = "embedded:"
@@ -62,8 +63,8 @@ class Secret(msgspec.Struct, frozen=True):
 
 def shown(value: object) -> str:
     """Name a wrong value, without a secret that may be in it."""
-    if isinstance(value, dict):
-        return "a table"
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value)):
+        return "a table" if isinstance(value, dict) else "a list"
     return repr(masked(value)) if isinstance(value, str) else masked(str(value))
 
 
@@ -145,7 +146,11 @@ _board_name = _must(
     lambda name: name not in TAKEN and re.fullmatch(r"[a-z0-9_-]{1,64}", name) is not None,
     f"is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than {', '.join(sorted(TAKEN))}",
 )
-table_name = {"boards": _board_name, "streams": _name}
+_table = _must(lambda name: name != "", "is no name for a table")
+table_name: Final[Mapping[str, Callable[[object], Iterator[str]]]] = {
+    "boards": _board_name,
+    "streams": lambda name: itertools.chain(_table(name), _name(name)),
+}
 """What the tables of boards and of streams may be called."""
 _board_key = _must(
     lambda key: key != "" and key.isprintable() and not key.startswith("tweetboard:"),
@@ -240,11 +245,20 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
 
 
-def streams_of(settings: Settings) -> dict[str, StreamSettings]:
+class Stream(NamedTuple):
+    """One stream to be counted: its table in the settings, what people call it, and its settings."""
+
+    table: str
+    title: str
+    settings: StreamSettings
+
+
+def streams_of(settings: Settings) -> dict[str, Stream]:
     """Give the streams to be counted, by their identity in Redis."""
-    if settings.streams:
-        return {stream.name or name: stream for name, stream in settings.streams.items()}
-    return {stream_name(settings.stream): settings.stream}
+    if not settings.streams:
+        name = stream_name(settings.stream)
+        return {name: Stream("stream", name, settings.stream)}
+    return {stream_name(stream): Stream(f"streams.{name}", name, stream) for name, stream in settings.streams.items()}
 
 
 def stream_name(stream: StreamSettings) -> str:

@@ -22,9 +22,9 @@ UNKNOWN: Final = flat.FORMAT
 
 @asynccontextmanager
 async def open_stream(
-    settings: StreamSettings, place: Place, stall_timeout_s: Callable[[], float] = lambda: 0
+    settings: StreamSettings, place: Place, table: str = "stream", stall_timeout_s: Callable[[], float] = lambda: 0
 ) -> AsyncIterator[Supervised]:
-    """Make the client of the stream at `place`; nothing is connected yet."""
+    """Make the client of the stream at `place`, which the settings' `table` describes; nothing is connected yet."""
     source = FORMATS.get(place.format, UNKNOWN)
     if place.url.startswith(("ws://", "wss://")):
         async with open_session() as session:
@@ -37,7 +37,7 @@ async def open_stream(
                 max_line_bytes=settings.max_line_bytes,
                 position_of=source.position,
             )
-            web_socket.resume_id = source.resume_id
+            web_socket.resume_id, web_socket.table = source.resume_id, table
             yield web_socket
     else:
         async with open_client() as client:
@@ -50,7 +50,7 @@ async def open_stream(
                 max_line_bytes=settings.max_line_bytes,
                 refill_s=math.inf if settings.url == DEMO else _refill_s(place.url),  # nobody misses an invented town
             )
-            stream.resume_id = source.resume_id
+            stream.resume_id, stream.table = source.resume_id, table
             yield stream
 
 

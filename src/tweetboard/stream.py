@@ -91,7 +91,7 @@ async def open_client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _moved(_session: object, _context: object, moved: aiohttp.TraceRequestRedirectParams) -> None:
-    raise moved_to(httpx.URL(moved.response.headers.get("Location", "")), moved.response.status)
+    raise moved_to(moved.response.headers.get("Location", ""), moved.response.status)
 
 
 def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
@@ -184,8 +184,7 @@ class HttpStream(Supervised):
         self._has_token = bool(token)
         self._max_line_bytes = max_line_bytes
 
-    async def probe(self) -> str:
-        """Connect once and describe the answer; raises `StreamError` where there is none."""
+    async def _probe(self) -> str:
         async with self._response("") as response:
             return f"{response.status_code} {response.headers.get('content-type', 'without a content-type')}"
 
@@ -318,12 +317,16 @@ def _judge(response: httpx.Response, *, connected_before: bool) -> None:
             raise _unlike_a_stream(told, connected_before)
         return
     if response.has_redirect_location:
-        raise moved_to(httpx.URL(response.headers["location"]), status)
+        raise moved_to(response.headers["location"], status)
     raise refusal(status, response.headers)
 
 
-def moved_to(target: httpx.URL, status: int) -> StreamRefused:
+def moved_to(location: str, status: int) -> StreamRefused:
     """Say where the stream is now; nothing is sent there, least of all the token."""
+    try:
+        target = httpx.URL(location)
+    except (httpx.InvalidURL, UnicodeError):
+        return StreamRefused(f"the stream has moved, but to no address (HTTP {status})")
     where = target.copy_with(query=None, userinfo=b"") if target.host else "another path"
     return StreamRefused(f"the stream has moved to {where} (HTTP {status}): set stream.url to it")
 

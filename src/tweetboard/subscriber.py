@@ -13,7 +13,6 @@ import msgspec
 from tweetboard.channel import decode_head, subscribe
 from tweetboard.errors import StoreUnavailable
 from tweetboard.follower import Follower, Heard
-from tweetboard.formats.hashtags import clean
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
 from tweetboard.scoreboard import Scoreboard
@@ -92,7 +91,7 @@ class Subscriber:
             self.heard.foreign += 1
 
     def _accept_bare(self, data: bytes) -> None:
-        name = clean(data.decode("utf-8", "surrogateescape"))
+        name = self._board.cleaned(data.decode("utf-8", "surrogateescape"))
         if not name or len(self._bare) >= MAX_BARE_NAMES:
             self.heard.bare_names_dropped += 1
         elif self._bare_lease.held:

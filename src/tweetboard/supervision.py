@@ -55,8 +55,10 @@ class Supervised(ABC):
 
     `stall_timeout_s()` is how long a connection may say nothing at all, 0 for ever; keep-alives are life. It is asked
     again before each read, for `auto` knows its format only after the first. `refill_s` is how much of what passed
-    unheard the upstream sends again by itself. To be set: `title`, by which the log calls it; `on_connected`, called
-    before each connection's first block; `resume_id`, which makes of a position what upstream is asked to go on from.
+    unheard the upstream sends again by itself.
+
+    To be set: `title`, by which the log calls it; `table`, by which the settings do; `on_connected`, called before each
+    connection's first block; and `resume_id`, which makes of a position what upstream is asked to go on from.
     """
 
     def __init__(self, url: str, *, stall_timeout_s: Callable[[], float], refill_s: float) -> None:
@@ -70,7 +72,7 @@ class Supervised(ABC):
         self._heard_at_s: float | None = None
         self.state = StreamState()
         self.on_connected: Callable[[], None] = lambda: None
-        self.title = "stream"
+        self.title = self.table = "stream"
         self.resume_id: Callable[[str], str] = str
 
     @property
@@ -104,22 +106,35 @@ class Supervised(ABC):
                         position = reached
                         yield block, reached
                 lost = StreamLost("the stream ended")
-            except StreamRefused:
+            except StreamRefused as error:
                 self.state.trouble = "refused"
-                raise
+                raise self._of_ours(error) from error
             except StreamLost as error:
                 lost = error
             finally:
                 self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
             await asyncio.sleep(self._lost(lost, clock() - began_s))
 
-    @abstractmethod
     async def probe(self) -> str:
         """Connect once and describe the answer; raises `StreamError` where there is none."""
+        try:
+            return await self._probe()
+        except StreamRefused as error:
+            raise self._of_ours(error) from error
+
+    @abstractmethod
+    async def _probe(self) -> str:
+        """Connect once and describe the answer."""
 
     @abstractmethod
     def _connection(self, position: str) -> AsyncGenerator[tuple[Block, str], None]:
         """Yield one connection's blocks from after `position` on, each with the position after it."""
+
+    def _of_ours(self, error: StreamRefused) -> StreamRefused:
+        """Name the settings of this stream where an advice speaks of those of the only one."""
+        variable = f"TWEETBOARD_{self.table.upper().replace('.', '_').replace('-', '_')}_TOKEN"
+        told = str(error).replace("TWEETBOARD_STREAM_TOKEN", variable).replace("stream.url", f"{self.table}.url")
+        return StreamRefused(told)
 
     def _lost(self, lost: StreamLost, lived_s: float) -> float:
         """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""

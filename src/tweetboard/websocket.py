@@ -62,8 +62,7 @@ class WebSocketStream(Supervised):
         self._max_line_bytes = max_line_bytes
         self._position_of = position_of
 
-    async def probe(self) -> str:
-        """Connect once and describe the answer; raises `StreamError` where there is none."""
+    async def _probe(self) -> str:
         async with self._socket(""):
             return "101 WebSocket"
 

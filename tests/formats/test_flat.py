@@ -72,3 +72,11 @@ def test_fields_of_another_type_are_counted(record: dict[str, Any]) -> None:
 def test_a_username_that_is_no_name_leaves_its_hashtags() -> None:
     found = decode("flat", json.dumps({"username": "\u200b\u202e", "hashtags": ["x"]}).encode())
     assert found == ([Post("", 0, "", ("x",))], {"invalid_name": 1})
+
+
+@pytest.mark.parametrize(
+    ("lang", "languages"), [("de", ("de",)), (["de", 5, "en"], ("de", "en")), (5, ()), (None, ()), ("", ()), ({}, ())]
+)
+def test_a_language_that_makes_no_sense_costs_the_post_nothing(lang: object, languages: tuple[str, ...]) -> None:
+    record = json.dumps({"username": "alice", "lang": lang}).encode()
+    assert decode("flat", record) == ([Post("", 0, "alice", languages=languages)], {})

@@ -78,3 +78,16 @@ def test_any_key_can_stand_in_a_path(keys: list[str], name: str) -> None:
     for key in reversed(keys):
         record = {key: record, f"not {key}": 1}
     assert names(record, "." + ".".join(keys)) == ((name,),)
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        ({"user": "n2", "sym": "AAPL"}, ((), ("AAPL",), ())),
+        ({"user": {"name": "n"}, "sym": ["A"], "quotes": {"symbol": "X"}}, (("n",), ("A",), ())),
+        ({"user": [1], "sym": "A", "quotes": ["X", {"symbol": "Y"}, [{"symbol": "Z"}]]}, ((), ("A",), ("Y",))),
+        ({"user": 5, "quotes": 5}, ((), (), ())),
+    ],
+)
+def test_another_shape_at_one_path_costs_the_others_nothing(record: object, found: object) -> None:
+    assert names(record, "user.name", "sym", "quotes[].symbol") == found

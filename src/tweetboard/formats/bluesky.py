@@ -9,7 +9,7 @@ import msgspec
 
 from tweetboard.formats.decoding import Format
 from tweetboard.formats.hashtags import clean
-from tweetboard.posts import Post, Skip
+from tweetboard.posts import Post, Skip, languages_of
 
 POSTS: Final = "app.bsky.feed.post"
 TAG: Final = "app.bsky.richtext.facet#tag"
@@ -45,7 +45,7 @@ class Content(msgspec.Struct, gc=False):
     """What was posted."""
 
     facets: list[Facet] | None = None
-    langs: list[str] | None = None
+    langs: object = None
 
 
 class Commit(msgspec.Struct, gc=False):
@@ -120,7 +120,7 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
         record.did,
         hashtags,
         display=handles.get(record.did, ""),
-        languages=tuple(content.langs or ()),
+        languages=languages_of(content.langs),
     )
 
 

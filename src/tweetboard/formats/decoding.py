@@ -52,7 +52,7 @@ class Format(Generic[R]):
     is normal. Of Server-Sent Events only those of `event_type` are records, where that is set; `other_events` says what
     the others are. `position` reads a record's own where the transport knows none. A connection that goes on from a
     position asks for `resume_id` of it; what comes again then is known by the posts' ids, which are to be kept for
-    `keep_ids_s`.
+    `keep_ids_s`. `lenient` decodes a record in which not everything is of the right type, where that can be done.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Format(Generic[R]):
     other_events: Mapping[str, Skip] = field(default_factory=dict)
     position: Callable[[bytes], str] = _no_position
     resume_id: Callable[[str], str] = str
+    lenient: Callable[[bytes], R] | None = None
     keep_ids_s: int = 0
 
 
@@ -181,6 +182,8 @@ class Decoder(Generic[R]):
         except RecursionError as error:
             self.skipped.note("nested_too_deep", data, error)
         except msgspec.ValidationError as error:
+            if (record := self._leniently(data)) is not None:
+                return record
             self.skipped.note("unexpected_type", data, error)
         except _BROKEN as error:
             whole = mended(data)
@@ -189,6 +192,14 @@ class Decoder(Generic[R]):
             if not data.isspace():
                 self.skipped.note("broken_json", data, error)
         return None
+
+    def _leniently(self, data: bytes) -> R | None:
+        if self.format.lenient is None:
+            return None
+        try:
+            return self.format.lenient(mended(data))
+        except _BROKEN:  # behind what was of the wrong type
+            return None
 
     def _cleaned(self, posts: list[Post]) -> list[Post]:
         """Make names of what the source has spelled; nearly always all of them are names already."""

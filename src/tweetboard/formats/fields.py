@@ -19,4 +19,4 @@ def format_of(fields: Fields) -> Format[Any]:
         names = names_of(record)
         return _NO_FIELD if names == none else Post("", 0, "", fields=names)
 
-    return Format(name=NAME, record=fields.record, new_post=lambda: post, signature=frozenset())
+    return Format(name=NAME, record=fields.record, new_post=lambda: post, signature=frozenset(), lenient=fields.lenient)

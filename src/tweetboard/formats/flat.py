@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip
+from tweetboard.posts import Post, Skip, languages_of
 
 
 class Record(msgspec.Struct, gc=False):
@@ -16,14 +16,14 @@ class Record(msgspec.Struct, gc=False):
 
     username: str | None = None
     hashtags: list[object] | str | None = None
-    lang: str | None = None
+    lang: object = None
 
 
 def post(record: Record) -> Post | Skip:
     """Turn a record into a post; it has neither id nor time, so it counts as of its arrival."""
     if not record.username:
         return Skip("no_author")
-    languages = (record.lang,) if record.lang else ()
+    languages = languages_of(record.lang)
     found = record.hashtags
     if not found:
         return Post("", 0, record.username, languages=languages)

@@ -6,7 +6,7 @@ import msgspec
 
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip
+from tweetboard.posts import Post, Skip, languages_of
 
 
 class Boosted(msgspec.Struct, gc=False):
@@ -17,7 +17,7 @@ class Account(msgspec.Struct, gc=False):
     """Who posted; `acct` has the server behind an @ where it is another than the one that is asked."""
 
     acct: str = ""
-    bot: bool | None = None
+    bot: object = None
 
 
 class Tag(msgspec.Struct, gc=False):
@@ -33,7 +33,7 @@ class Record(msgspec.Struct, gc=False):
     created_at: str = ""
     account: Account | None = None
     tags: list[Tag] | None = None
-    language: str | None = None
+    language: object = None
     reblog: Boosted | None = None
 
 
@@ -50,7 +50,7 @@ def post(record: Record) -> Post | Skip:
         times.from_iso(record.created_at),
         account.acct,
         hashtags,
-        languages=(record.language,) if record.language else (),
+        languages=languages_of(record.language),
         is_bot=account.bot is True,
     )
 

@@ -11,6 +11,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+_ANY: Final = msgspec.json.Decoder()
+
+MAX_STEPS: Final = 32
+"""No record is nested deeper than that on purpose."""
+
 _STEP: Final = re.compile(r'([^.\[\]\s"\\\x00-\x1f]+)(\[\])?')  # msgspec takes no other key
 
 Names = tuple[tuple[str, ...], ...]
@@ -32,7 +37,7 @@ class Fields:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
-        root = _Object(is_list=False)
+        self._root = root = _Object(is_list=False)
         self._getters = [[attrgetter(part) for part in root.add(path.text)] for path in paths]
         self.record = root.struct()
         # Without the hook a number out of range, such as 1e999, would cost the whole record.
@@ -44,7 +49,18 @@ class Fields:
 
     def names_in(self, data: bytes) -> Names:
         """Decode a record and read its names; raises what msgspec raises, and `RecursionError`."""
-        return self.names(self._json.decode(data))
+        try:
+            record = self._json.decode(data)
+        except msgspec.ValidationError:
+            record = self.lenient(data)
+        return self.names(record)
+
+    def lenient(self, data: bytes) -> Any:  # noqa: ANN401 - an instance of `record`, None for what is no object
+        """Decode a record in which something on the way is of another shape: nothing stands there, the rest does.
+
+        Raises what msgspec raises, and `RecursionError`.
+        """
+        return self._root.of(_ANY.decode(data))
 
     @property
     def no_names(self) -> Names:
@@ -75,6 +91,18 @@ class _Object:
         parts[-1] += f".{node.attribute(last[0])}"
         return [part.lstrip(".") for part in parts]
 
+    def of(self, value: object) -> Any:  # noqa: ANN401 - an instance of `struct`, or a list of them
+        """Make of any JSON what `struct` would be, with None for what has another shape."""
+        if self.is_list and isinstance(value, list):
+            return [self._one(item) for item in value]
+        return None if self.is_list else self._one(value)
+
+    def _one(self, value: object) -> msgspec.Struct | None:
+        if not isinstance(value, dict):
+            return None
+        found = {key: value.get(key) for key in self.below}
+        return self.made(*[found[key] if node is None else node.of(found[key]) for key, node in self.below.items()])
+
     def attribute(self, key: str) -> str:
         """Name what holds a key's value: a key may be spelled as no attribute can be."""
         return f"f{list(self.below).index(key)}"
@@ -88,7 +116,9 @@ class _Object:
                 kind = node.struct() | None
                 kind = list[kind] | None if node.is_list else kind
             fields.append((self.attribute(key), kind, None))
-        return msgspec.defstruct("Record", fields, rename={self.attribute(key): key for key in self.below}, gc=False)
+        rename = {self.attribute(key): key for key in self.below}
+        self.made = msgspec.defstruct("Record", fields, rename=rename, gc=False)
+        return self.made
 
 
 def parse(text: str) -> list[tuple[str, bool]]:
@@ -98,7 +128,7 @@ def parse(text: str) -> list[tuple[str, bool]]:
     """
     found = [_STEP.fullmatch(part) for part in text.removeprefix(".").split(".")]
     steps = [(step[1], step[2] is not None) for step in found if step is not None]
-    if len(steps) < len(found):
+    if len(steps) < len(found) or len(steps) > MAX_STEPS:
         raise ValueError(f"{text!r} is not a path such as user.screen_name or quotes[].symbol")
     return steps
 

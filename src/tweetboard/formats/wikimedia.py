@@ -27,7 +27,7 @@ class Record(msgspec.Struct, gc=False):
     meta: Meta | None = None
     user: str | None = None
     comment: str | None = None
-    bot: bool | None = None
+    bot: object = None
     timestamp: int | float | None = None
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip
+from tweetboard.posts import Post, Skip, languages_of
 
 
 class Hashtag(msgspec.Struct, gc=False):
@@ -49,7 +49,7 @@ class Record(Status, gc=False):
 
     id_str: str = ""
     created_at: str = ""
-    lang: str | None = None
+    lang: object = None
     user: User | None = None
     retweeted_status: Status | None = None
     delete: msgspec.Raw = _ABSENT
@@ -92,7 +92,7 @@ def post(record: Record) -> Post | Skip:
         time,
         user.screen_name,
         hashtags,
-        languages=(record.lang,) if record.lang else (),
+        languages=languages_of(record.lang),
         is_repost=record.retweeted_status is not None,
     )
 

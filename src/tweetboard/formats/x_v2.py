@@ -7,7 +7,7 @@ import msgspec
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
 from tweetboard.formats.text import hashtags_in
-from tweetboard.posts import Post, Skip
+from tweetboard.posts import Post, Skip, languages_of
 
 _NO_TEXT: Final = msgspec.Raw(b'""')
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -52,7 +52,7 @@ class Tweet(msgspec.Struct, gc=False):
     created_at: str = ""
     entities: Entities | None = None
     text: msgspec.Raw = _NO_TEXT
-    lang: str | None = None
+    lang: object = None
     note_tweet: Note | None = None
     referenced_tweets: list[Reference] | None = None
     edit_history_tweet_ids: list[str] | None = None
@@ -119,7 +119,7 @@ def post(record: Record) -> Post | Skip:
         time,
         author or f"id:{author_id}",
         hashtags,
-        languages=(tweet.lang,) if tweet.lang else (),
+        languages=languages_of(tweet.lang),
         is_repost=bool(repeated),
     )
 
