@@ -1,7 +1,6 @@
 """Posts from a file or standard input: all of them, once."""
 
 import asyncio
-import gzip
 import os
 import stat
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compressing import COMPRESS, Encoding
 from conftest import wait_until
 from tweetboard.errors import ConfigurationError, StreamRefused
 from tweetboard.framing import Event
@@ -139,9 +139,10 @@ async def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> 
         await lines_of(FileSource("-"))
 
 
-async def test_a_compressed_file_is_read_as_what_is_in_it(tmp_path: Path) -> None:
-    path = tmp_path / "posts.sse.gz"
-    path.write_bytes(gzip.compress(b"data: {}\n\n") + gzip.compress(b"data: []\n\n"))
+@pytest.mark.parametrize(("ending", "encoding"), [("gz", "gzip"), ("br", "br"), ("zst", "zstd")])
+async def test_a_compressed_file_is_read_as_what_is_in_it(tmp_path: Path, ending: str, encoding: Encoding) -> None:
+    path = tmp_path / f"posts.sse.{ending}"
+    path.write_bytes(COMPRESS[encoding](b"data: {}\n\ndata: []\n\n"))
     events = [event async for block, _ in FileSource(str(path)).blocks("") for event in block.events]
     assert [event.data for event in events] == [b"{}", b"[]"]
 

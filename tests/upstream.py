@@ -23,11 +23,12 @@ import itertools
 import json
 import signal
 import sys
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
+
+from compressing import Encoding, Flushing
 
 Mode: TypeAlias = Literal["ndjson", "sse"]
 Cut: TypeAlias = Literal["stay", "end", "record", "line", "chunk", "reset", "stall"]
@@ -48,8 +49,8 @@ class Answer:
     "chunk" announces the next record, sends half of it, and closes; "reset" throws the connection away, and with it
     what is still on its way; "stall" says nothing more and stays. Where there are no `after` records, it stays.
 
-    `gzip`: "flush" compresses, with a flush after each record; "broken" has rubbish in the compressed bytes where the
-    cut would be, "bomb" a gigabyte of nothing.
+    `gzip`: "flush" compresses, in the way that `encoding` says, with a flush after each record; "broken" has rubbish in
+    the compressed bytes where the cut would be, "bomb" a gigabyte of nothing, and these two are gzip.
 
     `raw` takes the place of all that: these bytes, then the connection closes; with b"" it stays, and is silent.
     """
@@ -59,6 +60,7 @@ class Answer:
     after: int | None = None
     cut: Cut = "stay"
     gzip: Gzip = ""
+    encoding: Encoding = "gzip"
     raw: bytes | None = None
 
 
@@ -163,7 +165,7 @@ class _Connection:
         self.scripted = answer
         self.reader = reader
         self.writer = writer
-        self.body = Body(upstream.chunk_bytes, compressed=bool(answer.gzip))
+        self.body = Body(upstream.chunk_bytes, encoding=answer.encoding if answer.gzip else None)
 
     async def answer(self, request: Request) -> None:
         scripted = self.scripted
@@ -174,7 +176,7 @@ class _Connection:
         else:
             headers = {"Content-Type": CONTENT_TYPES[self.upstream.mode], "Transfer-Encoding": "chunked"}
             if scripted.gzip:
-                headers["Content-Encoding"] = "gzip"
+                headers["Content-Encoding"] = scripted.encoding
             await self.send(head(200, {**headers, **scripted.headers}))
             await self.finish(await self.send_records(self.upstream.first(request)))
 
@@ -239,8 +241,8 @@ class _Connection:
             pass
 
     async def explode(self) -> None:
-        await self.send(chunk(self.body.compressed(bytes(1 << 20), zlib.Z_FULL_FLUSH)))
-        mebibyte = self.body.compressed(bytes(1 << 20), zlib.Z_FULL_FLUSH)  # good for any number of repeats
+        await self.send(chunk(self.body.compressed(bytes(1 << 20), repeatable=True)))
+        mebibyte = self.body.compressed(bytes(1 << 20), repeatable=True)
         for _ in range(BOMB_MIB):
             await self.send(chunk(mebibyte))
         await self.left()
@@ -249,10 +251,10 @@ class _Connection:
 class Body:
     """Cuts a body into HTTP chunks, compressed where that is wanted."""
 
-    def __init__(self, chunk_bytes: int, *, compressed: bool) -> None:
+    def __init__(self, chunk_bytes: int, *, encoding: Encoding | None) -> None:
         self._chunk_bytes = chunk_bytes
         self._pending = b""
-        self._compressor = zlib.compressobj(wbits=31) if compressed else None
+        self._compressor = Flushing(encoding) if encoding is not None else None
 
     def add(self, data: bytes) -> bytes:
         """Return what can be sent now, as whole chunks."""
@@ -269,8 +271,8 @@ class Body:
         rest, self._pending = self._pending, b""
         return chunk(rest) if rest else b""
 
-    def compressed(self, data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
-        return data if self._compressor is None else self._compressor.compress(data) + self._compressor.flush(flush)
+    def compressed(self, data: bytes, *, repeatable: bool = False) -> bytes:
+        return data if self._compressor is None else self._compressor.add(data, repeatable=repeatable)
 
 
 def chunk(data: bytes) -> bytes:

@@ -21,11 +21,14 @@ from tweetboard.supervision import StreamState
 
 READ_BYTES: Final = 256 * 1024
 
+ENDINGS: Final = {".gz": "gzip", ".br": "br", ".zst": "zstd"}
+"""How a compressed file's name ends, and what is in it."""
+
 
 class FileSource:
     """The records of the file at `path`, or of standard input for "-": Server-Sent Events in `.sse`, lines otherwise.
 
-    One whose name ends in `.gz` is compressed.
+    One whose name ends in `.gz`, `.br` or `.zst` is compressed.
 
     `on_read` is told how many bytes have been read, each time; `cut_off` is whether a compressed file ended too early.
     """
@@ -66,9 +69,11 @@ class FileSource:
         if self.state.live:
             raise StreamRefused("replay: Redis lost what had been counted; run the replay again")
         self.state.live = True
-        is_events = self._path.removesuffix(".gz").endswith(".sse")
+        ending = Path(self._path).suffix
+        encoding = ENDINGS.get(ending, "")
+        is_events = self._path.removesuffix(ending if encoding else "").endswith(".sse")
         framer = framer_for("text/event-stream" if is_events else "application/x-ndjson", self._max_line_bytes)
-        decompressor = decompressor_for("gzip" if self._path.endswith(".gz") else "")
+        decompressor = decompressor_for(encoding)
         try:
             async with aclosing(_chunks(self._path)) as chunks:
                 async for raw in chunks:
