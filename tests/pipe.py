@@ -80,6 +80,12 @@ def a_pipe(
     return OneStream(store, settings or Settings(), {stream: place})
 
 
+def on_the_boards(pipe: OneStream, seq: int) -> bool:
+    """Whether every board has all up to batch `seq`."""
+    session = pipe.feed.journal.session
+    return session is not None and session.lowest_applied >= seq
+
+
 @asynccontextmanager
 async def running(pipe: OneStream, source: Source) -> AsyncIterator[asyncio.Event]:
     """Run a pipe on a source; yields the event that stops it, and waits for the end of the drain."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, OneStream, a_pipe, running
+from pipe import ListSource, a_pipe, on_the_boards, running
 from tweetboard.errors import StreamRefused
 from tweetboard.posts import Skip
 from tweetboard.store import Store
@@ -13,11 +13,6 @@ from tweetboard.supervision import StreamState
 
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
 NEVER_S = 3600.0
-
-
-def on_the_boards(pipe: OneStream, seq: int) -> bool:
-    session = pipe.feed.journal.session
-    return session is not None and session.lowest_applied >= seq
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

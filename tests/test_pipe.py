@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, OneStream, a_pipe, running, scores
+from pipe import ListSource, a_pipe, on_the_boards, running, scores
 from tweetboard.errors import StoreUnavailable, StreamRefused
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
@@ -25,11 +25,6 @@ POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"us
 BOARDS = [("usernames", "username_scoreboard"), ("hashtags", "hashtag_scoreboard")]
 NEVER_S = 3600.0
 """Longer than any test."""
-
-
-def on_the_boards(pipe: OneStream, seq: int) -> bool:
-    session = pipe.feed.journal.session
-    return session is not None and session.lowest_applied >= seq
 
 
 def has_read(pipe: Pipe, posts: int) -> bool:

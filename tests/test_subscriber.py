@@ -10,17 +10,12 @@ import pytest
 from redis.asyncio.client import PubSub
 
 from conftest import wait_until
-from pipe import ListSource, OneStream, a_pipe, running, scores
+from pipe import ListSource, OneStream, a_pipe, on_the_boards, running, scores
 from tweetboard.errors import StoreUnavailable
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber
 
 POSTS: list[dict[str, object]] = [{"username": "alice", "hashtags": ["x"]}, {"username": "bob"}]
-
-
-def on_the_boards(pipe: OneStream, seq: int) -> bool:
-    session = pipe.feed.journal.session
-    return session is not None and session.lowest_applied >= seq
 
 
 def has_heard(subscriber: Subscriber, messages: int) -> bool:
