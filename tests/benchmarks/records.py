@@ -176,6 +176,14 @@ def flat(draws: Iterable[Draw]) -> Iterator[Written]:
         yield Written({"username": draw.author, "hashtags": draw.tags}, draw.author, draw.tags)
 
 
+def fields(draws: Iterable[Draw]) -> Iterator[Written]:
+    """Write any JSON, of which a user's name and the tags stand somewhere."""
+    for draw in draws:
+        user = {"id": draw.account, "screen_name": draw.author, "verified": draw.kind < 5}
+        text = {"body": draw.text, "tags": draw.tags, "length": len(draw.text)}
+        yield Written({"at": BEGIN_S + draw.number // 50, "user": user, "message": text}, draw.author, draw.tags)
+
+
 def x_v2(draws: Iterable[Draw]) -> Iterator[Written]:
     """Write posts with the preset's fields: of 100, 35 are retweets, 20 answers and 5 quotes; one has no user."""
     for draw in draws:
@@ -372,6 +380,7 @@ def _bluesky_post(draw: Draw) -> Json:
 
 WRITERS: Final[dict[str, Callable[[Iterable[Draw]], Iterator[Written]]]] = {
     "flat": flat,
+    "fields": fields,
     "x-v2": x_v2,
     "x-v1": x_v1,
     "mastodon": mastodon,

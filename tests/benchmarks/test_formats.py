@@ -15,8 +15,9 @@ from rich.table import Table
 
 from benchmarks.processes import middle, verdict
 from benchmarks.records import Stream, stream_of
-from tweetboard.formats import FORMATS
+from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import Decoder, Format, Skipped
+from tweetboard.formats.paths import Path
 from tweetboard.framing import Block
 from tweetboard.posts import Post
 
@@ -28,6 +29,9 @@ TURNS: Final = 10
 """In each round the floor and the decoder take so many turns, so that a busy machine slows them alike."""
 
 RATIO: Final = 1.5
+
+PATHS: Final = (Path("user.screen_name"), Path("message.tags", are_tags=True))
+"""What the boards of the format `fields` count."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,14 @@ class Measured:
 def test_formats() -> None:
     """Every post of a realistic stream is found, with its names; the ratios are printed, for machines differ."""
     load = os.getloadavg()[0]
-    show([measured(FORMATS[name]) for name in ("flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky")], load)
+    show([measured(name) for name in ("flat", "fields", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky")], load)
 
 
-def measured(source: Format[Any]) -> Measured:
-    stream = stream_of(source.name, RECORDS)
-    check(Decoder(source, Skipped()), stream)
-    decode, floor = decoding(source), floor_of(source)
-    measured = Measured(source.name, stream, [], [])
+def measured(name: str) -> Measured:
+    stream = stream_of(name, RECORDS)
+    check(decoder_of(name), stream)
+    decode, floor = decoding(name), floor_of(decoder_of(name).format)
+    measured = Measured(name, stream, [], [])
     blocks = len(stream.blocks)
     turns = [stream.blocks[blocks * turn // TURNS : blocks * (turn + 1) // TURNS] for turn in range(TURNS)]
     gc.collect()
@@ -68,22 +72,30 @@ def measured(source: Format[Any]) -> Measured:
     return measured
 
 
+def decoder_of(name: str) -> Decoder[Any]:
+    decoder = decoder_for(name, Skipped(), PATHS if name == "fields" else ())
+    assert isinstance(decoder, Decoder)
+    return decoder
+
+
 def check(decoder: Decoder[Any], stream: Stream) -> None:
     posts = [post for block in stream.blocks for post in decoder.decode(block)]
     assert len(posts) == stream.posts
-    assert Counter(post.author for post in posts) == stream.authors
-    assert Counter(tag.lower() for post in posts for tag in post.hashtags) == stream.hashtags
+    authors = [post.fields[0] if post.fields else (post.author,) for post in posts]
+    hashtags = [post.fields[1] if post.fields else post.hashtags for post in posts]
+    assert Counter(name for names in authors for name in names) == stream.authors
+    assert Counter(tag.lower() for tags in hashtags for tag in tags) == stream.hashtags
     assert not {"broken_json", "unexpected_type", "invalid_name"} & decoder.skipped.keys()
 
 
-def decoding(source: Format[Any]) -> Callable[[Block], object]:
+def decoding(name: str) -> Callable[[Block], object]:
     """Do what the daemon does with a block; what comes over a WebSocket is also asked for its position."""
-    decoder = Decoder(source, Skipped())
-    if source.name != "bluesky":
+    decoder = decoder_of(name)
+    if name != "bluesky":
         return decoder.decode
 
     def decode(block: Block) -> list[Post]:
-        source.position(block.events[0].data)
+        decoder.format.position(block.events[0].data)
         return decoder.decode(block)
 
     return decode

@@ -13,10 +13,10 @@ _NO_FIELD: Final = Skip("no_field")
 
 def format_of(fields: Fields) -> Format[Any]:
     """Make the format of records that have one of these fields; without id or time, they count as of their arrival."""
-    names_of, none = fields.names, fields.no_names
+    names_of = fields.names
 
     def post(record: object) -> Post | Skip:
         names = names_of(record)
-        return _NO_FIELD if names == none else Post("", 0, "", fields=names)
+        return Post("", 0, "", fields=names) if any(names) else _NO_FIELD
 
     return Format(name=NAME, record=fields.record, new_post=lambda: post, signature=frozenset(), lenient=fields.lenient)

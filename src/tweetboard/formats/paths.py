@@ -38,14 +38,14 @@ class Fields:
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
         self._root = root = _Object(is_list=False)
-        self._getters = [[attrgetter(part) for part in root.add(path.text)] for path in paths]
+        self._readers = [_reader([attrgetter(part) for part in root.add(path.text)]) for path in paths]
         self.record = root.struct()
         # Without the hook a number out of range, such as 1e999, would cost the whole record.
         self._json = msgspec.json.Decoder(self.record, float_hook=float)
 
     def names(self, record: object) -> Names:
         """Read the names at each path, once each, as they are spelled; "" stands for what can be no name."""
-        return tuple([_names(record, getters) for getters in self._getters])
+        return tuple([read(record) for read in self._readers])
 
     def names_in(self, data: bytes) -> Names:
         """Decode a record and read its names; raises what msgspec raises, and `RecursionError`."""
@@ -74,6 +74,7 @@ class _Object:
     def __init__(self, *, is_list: bool) -> None:
         self.is_list = is_list
         self.below: dict[str, _Object | None] = {}
+        self._struct = msgspec.Struct
 
     def add(self, text: str) -> list[str]:
         """Add a path; returns the attributes that lead there, in parts, between which a list is gone through."""
@@ -101,7 +102,7 @@ class _Object:
         if not isinstance(value, dict):
             return None
         found = {key: value.get(key) for key in self.below}
-        return self.made(*[found[key] if node is None else node.of(found[key]) for key, node in self.below.items()])
+        return self._struct(*[found[key] if node is None else node.of(found[key]) for key, node in self.below.items()])
 
     def attribute(self, key: str) -> str:
         """Name what holds a key's value: a key may be spelled as no attribute can be."""
@@ -117,8 +118,8 @@ class _Object:
                 kind = list[kind] | None if node.is_list else kind
             fields.append((self.attribute(key), kind, None))
         rename = {self.attribute(key): key for key in self.below}
-        self.made = msgspec.defstruct("Record", fields, rename=rename, gc=False)
-        return self.made
+        self._struct = msgspec.defstruct("Record", fields, rename=rename, gc=False)
+        return self._struct
 
 
 def parse(text: str) -> list[tuple[str, bool]]:
@@ -133,25 +134,41 @@ def parse(text: str) -> list[tuple[str, bool]]:
     return steps
 
 
-def _names(record: object, getters: Sequence[Callable[[Any], Any]]) -> tuple[str, ...]:
-    values = _values(record, getters)
-    if len(values) == 1 and isinstance(values[0], str):
-        return (values[0],)
-    found = [one for value in values for one in (value if isinstance(value, list) else (value,))]
-    return tuple(dict.fromkeys(_text(one) for one in found if one is not None))
+def _reader(getters: Sequence[Callable[[Any], Any]]) -> Callable[[object], tuple[str, ...]]:
+    """Make what reads the names at one path; most lead there without going through a list."""
+    first, *more = getters
+
+    def names(record: object) -> tuple[str, ...]:
+        try:
+            value = first(record)
+        except AttributeError:  # something on the way there is missing
+            return ()
+        if more:
+            value = [found for item in value or () for found in _values(item, more)]
+        return (value,) if isinstance(value, str) else _spelled(value)
+
+    return names
 
 
 def _values(node: object, getters: Sequence[Callable[[Any], Any]]) -> list[Any]:
     get, *more = getters
     try:
         value = get(node)
-    except AttributeError:  # something on the way there is missing
+    except AttributeError:
         return []
-    return [found for item in value or () for found in _values(item, more)] if more else [value]
+    if more:
+        return [found for item in value or () for found in _values(item, more)]
+    return value if isinstance(value, list) else [value]
+
+
+def _spelled(value: object) -> tuple[str, ...]:
+    """Spell the names in a value, or in each of a list, once each."""
+    if value is None:
+        return ()
+    values = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys([one if isinstance(one, str) else _text(one) for one in values if one is not None]))
 
 
 def _text(value: object) -> str:
-    """Spell a name; a number may be one, what holds others is none."""
-    if isinstance(value, str):
-        return value
+    """Spell what is no text: a number may be a name, what holds others is none."""
     return str(value).lower() if isinstance(value, bool | int | float) else ""
