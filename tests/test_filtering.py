@@ -18,7 +18,7 @@ def filtered(settings: FilterSettings, *posts: Post) -> tuple[list[Post], Mappin
 
 
 def speaking(*languages: str) -> Post:
-    return Post("", 0, "/".join(languages) or "nobody knows", languages=languages)
+    return Post("", 0, "/".join(languages) or "nobody knows", languages=list(languages))
 
 
 def test_without_a_word_everything_passes() -> None:

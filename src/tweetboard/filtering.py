@@ -12,7 +12,7 @@ from tweetboard.formats.decoding import Skipped
 from tweetboard.formats.hashtags import fold
 from tweetboard.formats.paths import Path
 from tweetboard.framing import Block
-from tweetboard.posts import Post
+from tweetboard.posts import Post, languages_of
 from tweetboard.settings import FilterSettings
 
 
@@ -67,4 +67,4 @@ class Filtered:
 
 def _speaks(post: Post, wanted: Sequence[str]) -> bool:
     """Whether one of a post's languages is wanted, or a variety of one that is (`pt` takes `pt-BR`; RFC 4647)."""
-    return any(f"{tag.lower()}-".startswith(f"{language}-") for tag in post.languages for language in wanted)
+    return any(f"{tag.lower()}-".startswith(f"{language}-") for tag in languages_of(post) for language in wanted)

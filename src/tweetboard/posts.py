@@ -16,8 +16,8 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     say. `author` is as the source spells it, "" where nobody is named; `hashtags` come without their sign, in the
     post's order and spelling, once each after folding; `fields` has, for each path that some board counts, the names
     that stand there. A format hands over all of them as they stand; its decoder cleans them. `display` is what to show
-    for an author who is counted under something that nobody reads. `languages` are BCP 47 tags, none where unknown; a
-    repost only passes on what another has posted.
+    for an author who is counted under something that nobody reads. `languages` is as the source writes it, for
+    `languages_of` to read; a repost only passes on what another has posted.
     """
 
     id: str
@@ -25,17 +25,16 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     author: str
     hashtags: tuple[str, ...] = ()
     display: str = ""
-    languages: tuple[str, ...] = ()
+    languages: object = None
     is_bot: bool = False
     is_repost: bool = False
     fields: tuple[tuple[str, ...], ...] = ()
 
 
-def languages_of(found: object) -> tuple[str, ...]:
-    """Read the languages of a post, where its source writes one, or a list, or nothing that makes sense."""
-    if isinstance(found, str):
-        return (found,) if found else ()
-    return tuple([one for one in found if isinstance(one, str)]) if isinstance(found, list) else ()
+def languages_of(post: Post) -> list[str]:
+    """Read a post's languages, BCP 47 tags, where its source writes one, or a list, or nothing that makes sense."""
+    found = post.languages if isinstance(post.languages, list) else [post.languages]
+    return [one for one in found if isinstance(one, str)]
 
 
 class Skip(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ import msgspec
 
 from tweetboard.formats.decoding import Format
 from tweetboard.formats.hashtags import clean
-from tweetboard.posts import Post, Skip, languages_of
+from tweetboard.posts import Post, Skip
 
 POSTS: Final = "app.bsky.feed.post"
 TAG: Final = "app.bsky.richtext.facet#tag"
@@ -120,7 +120,7 @@ def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post
         record.did,
         hashtags,
         display=handles.get(record.did, ""),
-        languages=languages_of(content.langs),
+        languages=content.langs,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip, languages_of
+from tweetboard.posts import Post, Skip
 
 
 class Record(msgspec.Struct, gc=False):
@@ -23,13 +23,12 @@ def post(record: Record) -> Post | Skip:
     """Turn a record into a post; it has neither id nor time, so it counts as of its arrival."""
     if not record.username:
         return Skip("no_author")
-    languages = languages_of(record.lang)
     found = record.hashtags
     if not found:
-        return Post("", 0, record.username, languages=languages)
+        return Post("", 0, record.username, languages=record.lang)
     spellings = [found] if isinstance(found, str) else found
     hashtags = tuple([tag if isinstance(tag, str) else "" for tag in spellings])
-    return Post("", 0, record.username, hashtags, languages=languages)
+    return Post("", 0, record.username, hashtags, languages=record.lang)
 
 
 FORMAT: Final = Format(

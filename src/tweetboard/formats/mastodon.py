@@ -6,7 +6,7 @@ import msgspec
 
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip, languages_of
+from tweetboard.posts import Post, Skip
 
 
 class Boosted(msgspec.Struct, gc=False):
@@ -50,7 +50,7 @@ def post(record: Record) -> Post | Skip:
         times.from_iso(record.created_at),
         account.acct,
         hashtags,
-        languages=languages_of(record.language),
+        languages=record.language,
         is_bot=account.bot is True,
     )
 

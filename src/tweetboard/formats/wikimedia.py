@@ -49,15 +49,15 @@ def post(record: Record) -> Post | Skip:
         int(time) if 0 < time < _FAR_FUTURE_S else 0,
         record.user or "",
         hashtags,
-        languages=_languages(meta.domain),
+        languages=_language(meta.domain),
         is_bot=record.bot is True,
     )
 
 
 @lru_cache(maxsize=4096)
-def _languages(domain: str) -> tuple[str, ...]:
+def _language(domain: str) -> str | None:
     wiki = _WIKI.fullmatch(domain)
-    return (wiki[1],) if wiki else ()
+    return wiki[1] if wiki else None
 
 
 def resume_id(position: str) -> str:

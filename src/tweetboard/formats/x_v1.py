@@ -6,7 +6,7 @@ import msgspec
 
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
-from tweetboard.posts import Post, Skip, languages_of
+from tweetboard.posts import Post, Skip
 
 
 class Hashtag(msgspec.Struct, gc=False):
@@ -92,7 +92,7 @@ def post(record: Record) -> Post | Skip:
         time,
         user.screen_name,
         hashtags,
-        languages=languages_of(record.lang),
+        languages=record.lang,
         is_repost=record.retweeted_status is not None,
     )
 

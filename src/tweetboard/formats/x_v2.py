@@ -7,7 +7,7 @@ import msgspec
 from tweetboard.formats import times
 from tweetboard.formats.decoding import Format
 from tweetboard.formats.text import hashtags_in
-from tweetboard.posts import Post, Skip, languages_of
+from tweetboard.posts import Post, Skip
 
 _NO_TEXT: Final = msgspec.Raw(b'""')
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -119,7 +119,7 @@ def post(record: Record) -> Post | Skip:
         time,
         author or f"id:{author_id}",
         hashtags,
-        languages=languages_of(tweet.lang),
+        languages=tweet.lang,
         is_repost=bool(repeated),
     )
 
