@@ -60,13 +60,16 @@ class Column:
         self.names: list[str] = []
         self.times: list[tuple[int, int]] = []
 
-    def add(self, posts: Sequence[Post], starts: Sequence[int]) -> int:
-        """Take in the names of posts, each with the start of its bucket; returns their size in a body."""
+    def add(self, posts: Sequence[Post], starts: Sequence[int], *, same: bool) -> int:
+        """Take in the names of posts, each with the start of its bucket, perhaps all the `same`.
+
+        Returns their size in a body.
+        """
         if not self.channel.reposts and any(post.is_repost for post in posts):
             kept = [(post, start) for post, start in zip(posts, starts, strict=True) if not post.is_repost]
             posts, starts = [post for post, _ in kept], [start for _, start in kept]
         names = self.channel.names(posts)
-        if names and min(starts) == max(starts):  # nearly always: a block of a busy stream is milliseconds long
+        if names and same:
             _lengthen(self.times, starts[0], len(names))
         elif names:
             for start, post in zip(starts, posts, strict=True):
@@ -108,8 +111,9 @@ class Draft:
         """Take in one post or more; `now` stands in for a time they lack or one that lies ahead of it."""
         times = [post.time if 0 < post.time < now else now for post in posts]
         starts = [time - time % bucket_s for time in times]
+        same = min(starts) == max(starts)  # nearly always: a block of a busy stream is milliseconds long
         for column in self.columns:
-            self.size_bytes += column.add(posts, starts)
+            self.size_bytes += column.add(posts, starts, same=same)
         displays = {post.author: post.display for post in posts if post.display}
         if displays:
             self.displays |= displays
