@@ -1,12 +1,16 @@
 """How a stream says how it does: what came to nothing, whether posts still come, what is the matter."""
 
 import asyncio
+import time
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, on_the_boards, running
 from tweetboard.errors import StreamRefused
+from tweetboard.framing import Block
 from tweetboard.posts import Skip
 from tweetboard.store import Store
 from tweetboard.supervision import StreamState
@@ -113,3 +117,27 @@ async def test_a_stream_that_is_alive_without_posts_is_said_once_and_when_they_c
     alarm, end = caplog.messages
     assert alarm.startswith("stream test: next to no posts, the last one 0 s ago, though it is alive")
     assert end.startswith("stream test: posts come again")
+
+
+@pytest.mark.parametrize(("age_s", "counts"), [(0, True), (59, True), (3_600, False), (None, True)])
+async def test_posts_of_long_ago_do_not_say_what_is_usual(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch, age_s: int | None, counts: bool
+) -> None:
+    monkeypatch.setattr("tweetboard.feed.LOOK_S", 0)
+    feed = a_pipe(fake_store).feed
+    feed.state.live = True
+    created = "" if age_s is None else datetime.fromtimestamp(time.time() - age_s, UTC).isoformat()
+    status = {"id": "1", "account": {"acct": "a"}, "created_at": created, "tags": []}
+    feed.decoder.decode(Block(lines=msgspec.json.encode(status) + b"\n"))
+    seen = list[bool]()
+
+    def look(_posts: int, _now_s: float, *, live: bool) -> bool:
+        seen.append(live)
+        return False
+
+    monkeypatch.setattr(feed.volume, "look", look)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(feed.watch_volume())
+        await wait_until(lambda: bool(seen))
+        watching.cancel()
+    assert seen[0] is counts

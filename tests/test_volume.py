@@ -92,3 +92,12 @@ def test_a_stream_that_never_brings_a_post_is_quiet_once_it_had_time_enough() ->
     assert changes == [FIRST_POST_S]
     assert volume.look(1, 10_000.0, live=True)
     assert not volume.quiet
+
+
+def test_what_comes_while_nothing_can_be_said_does_not_become_usual() -> None:
+    """A stream catches up for minutes, much faster than it is read when it has."""
+    volume = Volume()
+    for second in range(300):
+        assert not volume.look(2_000 * second, float(second), live=False)
+    after(volume, 4_000, 10, at_s=300, posts=600_000)
+    assert volume.posts_per_s == pytest.approx(10, rel=0.1)

@@ -34,6 +34,9 @@ FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 LOOK_S: Final = 1.0
 """How often it is looked whether posts still come."""
 
+CATCHING_UP_S: Final = 60.0
+"""Posts older than this when they come are what was missed: they come faster than is usual."""
+
 EXPECTED: Final = frozenset(
     {"bot", "delete", "edit", "hashtag", "language", "limit", "scrub_geo", "status_withheld", "user_withheld"}
 )
@@ -72,6 +75,7 @@ class Feed:
         self.failure: StreamError | None = None
         self.on_posts: Callable[[], None] = lambda: None
         self._decoded_posts = 0
+        self._behind_s = 0.0
 
     @property
     def stall_timeout_s(self) -> float:
@@ -83,6 +87,7 @@ class Feed:
         posts = self._decoder.decode(block)
         if posts:
             self._decoded_posts += len(posts)
+            self._behind_s = time.time() - posts[-1].time if posts[-1].time else 0.0
             self.on_posts()
         return posts
 
@@ -102,7 +107,8 @@ class Feed:
         """Log when a live stream brings no posts any more, and when it does again."""
         while True:
             await asyncio.sleep(LOOK_S)
-            live = self.state.live and not self.publisher.published.standby and not self.publisher.held_up
+            live = self.state.live and not self.publisher.published.standby
+            live = live and not self.publisher.held_up and self._behind_s < CATCHING_UP_S
             if not self.volume.look(self._decoded_posts, time.monotonic(), live=live):
                 continue
             if self.volume.quiet:

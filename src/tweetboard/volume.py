@@ -46,7 +46,7 @@ class Volume:
     """Watches how many posts have come, looked at every second or so.
 
     `posts_per_s` is what is usual; `quiet` is whether next to nothing comes any more; `silent_s` is how long ago the
-    last post came. Time in which nothing can come, without a connection or held up, does not count.
+    last post came. Time that says nothing, without a connection, held up or catching up, does not count.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Volume:
         elapsed_s = now_s - self._at_s if self._at_s is not None and live else 0.0
         new, self._posts, self._at_s = posts - self._posts, posts, now_s
         self.silent_s = 0.0 if new else self.silent_s + elapsed_s
-        self._now = Stretch(self._now.posts + new, self._now.seconds + elapsed_s)
+        self._now = Stretch(self._now.posts + new * live, self._now.seconds + elapsed_s)
         if self._now.seconds >= BUCKET_S:
             self._last.append(self._now)
             if self.silent_s < FIRST_POST_S:  # nothing at all must not become usual
