@@ -117,8 +117,12 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
 
     def hung_up() -> None:
         """Read again what can be, unless it is the terminal that we ran in that has gone."""
-        gone = terminals and not any(one.isatty() for one in terminals)
-        (stopping if gone else reload).set()
+        if not terminals or any(one.isatty() for one in terminals):
+            reload.set()
+            return
+        for one in terminals:  # what is still said there would be an error, and with it the exit code
+            os.dup2(os.open(os.devnull, os.O_RDWR), one.fileno())
+        stopping.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
