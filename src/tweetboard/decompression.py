@@ -87,7 +87,7 @@ class _Compressed(ABC):
                 if piece:
                     yield piece
         except self._invalid as error:
-            raise StreamLost(f"the body is not valid {self._name}: {error}") from error
+            raise StreamLost(f"the body is not valid {self._name}: {error}", cause="encoding") from error
 
     @abstractmethod
     def _pieces(self, chunk: bytes) -> Iterator[bytes]: ...
