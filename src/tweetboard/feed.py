@@ -57,7 +57,7 @@ class Feed:
     def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str, title: str = "") -> None:
         boards, paths = boards_of(settings)
         self.name, self.title = name, title or name
-        self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()])
+        self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()], title)
         self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
         self.skipped = Skipped()
         self._decoder = decoder_for(place.format, self.skipped, paths)

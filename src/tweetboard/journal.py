@@ -94,15 +94,15 @@ class Session:
 
 
 class Journal:
-    """The journal of the stream `name`, feeding boards given as (channel, board key) pairs.
+    """The journal of the stream `name`, feeding boards given as (channel, board key) pairs; people call it `title`.
 
     `session` is the present ownership, None while there is none; `unanswered` are the tokens of begins
     whose answer was lost; `listeners` are called whenever what they remember of the session may not hold any more.
     """
 
-    def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, store: Store, name: str, boards: Sequence[tuple[str, str]], title: str = "") -> None:
         self._store = store
-        self.name = name
+        self.name, self.title = name, title or name
         self._boards = boards
         self.stream_key = store.key(f"tweetboard:{name}")
         self._ids_key = f"{self.stream_key}:ids"

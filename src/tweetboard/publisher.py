@@ -140,7 +140,7 @@ class Publisher:
                     await first_of(asyncio.sleep(2 * RENEW_S), stopping.wait())
             else:
                 if not self.published.standby:
-                    log.info("standby: stream %s belongs to %s", self._journal.name, self._lease.other)
+                    log.info("standby: stream %s belongs to %s", self._journal.title, self._lease.other)
                 self.published.standby = True
                 self._take_over(None, stopping)
                 await first_of(asyncio.sleep(RENEW_S), stopping.wait())
@@ -187,13 +187,13 @@ class Publisher:
         self.published.sessions += 1
         self.published.lost_batches += begun.lost_batches
         where = f"after batch {begun.seq}" if begun.seq else "from the beginning"
-        log.info("counting stream %s %s (session %s)", self._journal.name, where, begun.token)
+        log.info("counting stream %s %s (session %s)", self._journal.title, where, begun.token)
         for board in begun.dropped_boards:
-            log.warning("board %s is no longer fed by stream %s", board, self._journal.name)
+            log.warning("board %s is no longer fed by stream %s", board, self._journal.title)
         if begun.lost_batches:
             log.error(
                 "stream %s: %d batches went from the journal before every board had them; what deleted or evicted %s?",
-                *(self._journal.name, begun.lost_batches, f"{self._journal.stream_key}:journal"),
+                *(self._journal.title, begun.lost_batches, f"{self._journal.stream_key}:journal"),
             )
 
     async def _session(self, begun: Begun, source: Source, decoder: Decodes, stopping: asyncio.Event) -> None:
@@ -287,7 +287,7 @@ class Publisher:
             try:
                 await self._store.wait()
                 if not await self._lease.hold():
-                    raise SessionEnded(f"stream {self._journal.name} belongs to {self._lease.other} now")
+                    raise SessionEnded(f"stream {self._journal.title} belongs to {self._lease.other} now")
                 owner, seq = await self._journal.look()
                 if owner != session.token:
                     seq = await self._begin_again(session, owner)
@@ -319,7 +319,7 @@ class Publisher:
         before = (session.predecessor, session.began_after, session.began_at)
         went_back = (begun.predecessor, begun.seq, begun.position) == before
         if begun.predecessor != session.token and not went_back:
-            raise SessionEnded(f"another session has gone on with stream {self._journal.name}")
+            raise SessionEnded(f"another session has gone on with stream {self._journal.title}")
         session.token, session.broken = begun.token, ""
         return begun.seq
 
@@ -330,7 +330,7 @@ class Publisher:
             known = session.seq
             try:
                 if not await self._lease.hold():
-                    raise SessionEnded(f"stream {self._journal.name} belongs to {self._lease.other} now")
+                    raise SessionEnded(f"stream {self._journal.title} belongs to {self._lease.other} now")
                 owner, seq = await self._journal.look(session.token, source.heard_until)
             except StoreUnavailable:
                 await self._store.wait()
