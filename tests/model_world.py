@@ -262,8 +262,8 @@ class World:
         self._check_end(lasting)
         for daemon in self._daemons:
             clean = await daemon.stop()
-            # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to. One that was
-            # replaced cannot know what upstream has sent again to whoever came next (seed 778899246).
+            # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to. One that
+            # was replaced cannot know what upstream has sent again to whoever came next (seed 778899246).
             owner = self.state.hashes.get(STREAM_KEY, {}).get(b"owner", b"").decode().partition("-")[0]
             replaced = self.upstream.kind == "refills" and owner != daemon.process.name
             if not clean and self.upstream.kind != "live" and not replaced:

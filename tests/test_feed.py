@@ -10,8 +10,11 @@ import pytest
 from conftest import wait_until
 from pipe import ListSource, a_pipe, on_the_boards, running
 from tweetboard.errors import StreamRefused
+from tweetboard.feed import Feed
 from tweetboard.framing import Block
 from tweetboard.posts import Skip
+from tweetboard.presets import Place
+from tweetboard.settings import BoardSettings, Settings, StreamSettings
 from tweetboard.store import Store
 from tweetboard.supervision import StreamState
 
@@ -141,3 +144,16 @@ async def test_posts_of_long_ago_do_not_say_what_is_usual(
         await wait_until(lambda: bool(seen))
         watching.cancel()
     assert seen[0] is counts
+
+
+@pytest.mark.parametrize("form", ["flat", "fields"])
+def test_a_path_that_leads_to_nothing_is_said_once(
+    fake_store: Store, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    boards = {"skus": BoardSettings(key="s", field="item[].sku"), "names": BoardSettings(key="n", field=".username")}
+    settings = Settings(stream=StreamSettings(url="http://x/", format=form), boards=boards)
+    feed = Feed(fake_store, settings, "shop", Place("http://x/", form), "me")
+    record = b'{"username": "alice", "items": [{"sku": "S1"}]}\n'
+    for _ in range(30):
+        feed.decoder.decode(Block(lines=record * 10))
+    assert caplog.messages == ["stream shop: at item[].sku nothing stands in the first 100 posts"]

@@ -659,3 +659,10 @@ async def test_what_may_not_be_asked_is_passed_over(store: Store, valkey_url: st
             assert await limited.version() == "redis of an unknown version"
     finally:
         await store.execute("ACL", "DELUSER", "limited")
+
+
+async def test_whoever_is_not_let_in_is_told_no_version(valkey_url: str) -> None:
+    """`check` asks for it, and must not say "ok" where the daemon would be refused."""
+    async with open_store(valkey_url.replace("unix://", "unix://nobody:wrong@"), connections=1) as store:
+        with pytest.raises(StoreRefused, match="invalid username-password pair"):
+            await store.version()

@@ -296,6 +296,8 @@ class _Reading:
                 self._wrong(path, "does not go together with tables [streams.NAME]: put it into one of them")
         names = dict[str, str]()
         for table, stream in self.tree["streams"].items():
+            if f"streams.{table}.url" in self.wrong:
+                continue
             if stream["url"] == DEMO:
                 self._wrong(f"streams.{table}.url", "is missing, or demo:, which is only shown alone")
                 continue

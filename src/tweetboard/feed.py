@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tweetboard.boards import boards_of, bucket_s_of
@@ -33,6 +33,9 @@ FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 
 LOOK_S: Final = 1.0
 """How often it is looked whether posts still come."""
+
+EMPTY_POSTS: Final = 100
+"""Where a path leads to nothing in so many posts, somebody should hear of it."""
 
 CATCHING_UP_S: Final = 60.0
 """Posts older than this when they come are what was missed: they come faster than is usual."""
@@ -76,6 +79,8 @@ class Feed:
         self.on_posts: Callable[[], None] = lambda: None
         self._decoded_posts = 0
         self._behind_s = 0.0
+        self._empty_paths = dict.fromkeys(path.text for path in paths)
+        self._places = [path.text for path in paths]
 
     @property
     def stall_timeout_s(self) -> float:
@@ -87,6 +92,8 @@ class Feed:
         posts = self._decoder.decode(block)
         if posts:
             self._decoded_posts += len(posts)
+            if self._empty_paths:
+                self._look_at_paths(posts)
             self._behind_s = time.time() - posts[-1].time if posts[-1].time else 0.0
             self.on_posts()
         return posts
@@ -119,6 +126,16 @@ class Feed:
                 )
             else:
                 log.info("stream %s: posts come again, or so few are what is usual now", self.title)
+
+    def _look_at_paths(self, posts: Sequence[Post]) -> None:
+        """Log once which paths have led to nothing in the first posts: most likely they are misspelt."""
+        for place, text in enumerate(self._places):
+            if any(post.fields[place] for post in posts):
+                self._empty_paths.pop(text, None)
+        if self._decoded_posts >= EMPTY_POSTS:
+            for text in self._empty_paths:
+                log.warning("stream %s: at %s nothing stands in the first %d posts", self.title, text, EMPTY_POSTS)
+            self._empty_paths.clear()
 
     async def report(self) -> None:
         """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""

@@ -174,7 +174,8 @@ class Store:
                 return
 
     async def version(self) -> str:
-        """Read which server this is, such as `valkey 9.1.2`. Raises `StoreUnavailable`."""
+        """Read which server this is, such as `valkey 9.1.2`. Raises `StoreError`."""
+        await self.execute("PING")  # which every account may ask, as soon as it has been let in
         facts = await self._facts("server")
         name = facts.get("server_name", "redis")
         return f"{name} {facts.get(f'{name}_version', facts.get('redis_version', 'of an unknown version'))}"
