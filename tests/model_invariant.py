@@ -14,6 +14,9 @@ from model_redis import State
 STREAM: Final = "model"
 STREAM_KEY: Final = b"tweetboard:model"
 
+WINDOW: Final = "7d"
+"""No run is as long: at every moment this window holds what the board of all time does."""
+
 
 class Broken(AssertionError):
     """Something that must hold does not."""
@@ -59,10 +62,11 @@ def check(state: State) -> None:
 
 
 def check_board(state: State, name: str, wanted: Scores, when: str) -> None:
-    """Check one board, member by member."""
-    scores = state.zsets.get(BOARDS[name], {})
-    if scores != wanted:
-        raise Broken(f"{name} {when}: {differences(scores, wanted)}")
+    """Check one board and its window, member by member."""
+    for key, what in ((BOARDS[name], name), (BOARDS[name] + b":window:" + WINDOW.encode(), f"the window of {name}")):
+        scores = state.zsets.get(key, {})
+        if scores != wanted:
+            raise Broken(f"{what} {when}: {differences(scores, wanted)}")
 
 
 def on_boards(state: State) -> frozenset[int]:

@@ -175,14 +175,16 @@ class Network:
         for rival in [*self._wandering]:
             if command.batch is None or rival.batch is None or rival.fate != "wandering":
                 continue
-            chance = 0.1 if rival.batch[0] == command.batch[0] else 0.7
+            chance = 0.2 if rival.batch[0] == command.batch[0] else 0.7
             if rival.batch[1] == command.batch[1] and self._rng.random() < chance:
                 self._come_late(rival)
 
     def _fate(self, words: tuple[Word, ...]) -> str:
         if words[0] == "PING":
             return "fine"
-        return (self._scripts if words[0] in ("EVAL", "EVALSHA") else self._reads).roll()
+        # What time does to a board is the same whoever does it, and when: it takes no evil from what counts names.
+        counts = words[0] in ("EVAL", "EVALSHA") and words[3 + int(words[2])] != "age"
+        return (self._scripts if counts else self._reads).roll()
 
     def _arrive(self, command: Command) -> None:
         """Carry a command out, if Redis is there and the connection still the same; a wandering one needs none."""

@@ -51,7 +51,7 @@ def plan(seed: int) -> Plan:
         "slow": some(4),
         "lost": some(4),
         "unanswered": some(5),
-        "wandering": some(12, 0, 1, 1, 3),
+        "wandering": some(14, 0, 1, 1, 3),
         "stalled": some(1),
         "missed": some(5),
         "repeated": some(5),

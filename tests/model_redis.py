@@ -16,8 +16,14 @@ import msgspec
 from lupa import lua51
 from redis.exceptions import NoScriptError, ResponseError
 
+from tweetboard.scoreboard import SCRIPT
+from tweetboard.store import Script
+
 EPOCH_S: Final = 1_763_804_600
 """What the clock's zero is in Unix seconds."""
+
+SCRIPTS: Final = {"journal": Script("journal").text, "scoreboard": SCRIPT.text, "lease": Script("lease").text}
+"""The project's, by name."""
 
 Word: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
@@ -161,16 +167,24 @@ class Redis:
             found += sum(table.pop(key, None) is not None for table in tables)
         return found
 
+    do_unlink = do_del
+
     def do_get(self, key: bytes) -> Reply:
         value, expires = self.state.strings.get(key, (None, 0.0))
         return value if expires > self._clock() else None
 
-    def do_set(self, key: bytes, value: bytes, px: bytes, life_ms: bytes) -> Reply:
+    def do_set(self, key: bytes, value: bytes, px: bytes = b"PX", life_ms: bytes = b"") -> Reply:
         if px != b"PX":
             raise NotImplementedError("the model's Redis does not know this form")
         self._changed.add(key)
-        self.state.strings[key] = (value, self._clock() + int(life_ms) / 1000)
+        self.state.strings[key] = (value, self._clock() + int(life_ms) / 1000 if life_ms else math.inf)
         return b"OK"
+
+    def do_exists(self, key: bytes) -> Reply:
+        state = self.state
+        return int(
+            any(key in table for table in (state.hashes, state.zsets, state.streams)) or self.do_get(key) is not None
+        )
 
     # Hashes
 
@@ -189,6 +203,12 @@ class Redis:
         before = len(table)
         table.update(zip(pairs[::2], pairs[1::2], strict=True))
         return len(table) - before
+
+    def do_hdel(self, key: bytes, *fields: bytes) -> Reply:
+        return self._removed(self.state.hashes, key, fields)
+
+    def do_hscan(self, key: bytes, _cursor: bytes, _count: bytes, _number: bytes) -> Reply:
+        return [b"0", [word for pair in self.state.hashes.get(key, {}).items() for word in pair]]
 
     # Sorted sets
 
@@ -211,18 +231,30 @@ class Redis:
         return sum(score < float(high[1:]) for score in self.state.zsets.get(key, {}).values())
 
     def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
-        if (start, stop) != (b"0", b"-1"):
-            raise NotImplementedError("the model's Redis reads whole sorted sets only")
         table = self.state.zsets.get(key, {})
-        return sorted(table, key=lambda member: (table[member], member))
+        return sorted(table, key=lambda member: (table[member], member))[int(start) :][: int(stop) + 1 or None]
+
+    def do_zrevrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+        return self.do_zrange(key, b"0", b"-1")[::-1][int(start) :][: int(stop) + 1 or None]
+
+    def do_zrem(self, key: bytes, *members: bytes) -> Reply:
+        return self._removed(self.state.zsets, key, members)
+
+    def do_zremrangebyrank(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+        return self._removed(self.state.zsets, key, self.do_zrange(key, start, stop))
+
+    def do_zunionstore(self, key: bytes, count: bytes, source: bytes, weights: bytes, weight: bytes) -> Reply:
+        if (key, count, weights) != (source, b"1", b"WEIGHTS"):
+            raise NotImplementedError("the model's Redis multiplies a sorted set only")
+        table = self._own(self.state.zsets, key)
+        table.update({member: score * float(weight) for member, score in table.items()})
+        return len(table)
 
     def do_zremrangebyscore(self, key: bytes, low: bytes, high: bytes) -> Reply:
         if low != b"-inf" or not high.startswith(b"("):
             raise NotImplementedError("the model's Redis removes everything below an exclusive bound only")
         gone = [member for member, score in self.state.zsets.get(key, {}).items() if score < float(high[1:])]
-        for member in gone:
-            del self._own(self.state.zsets, key)[member]
-        return len(gone)
+        return self._removed(self.state.zsets, key, gone)
 
     # Streams
 
@@ -269,6 +301,16 @@ class Redis:
             self._changed.add(key)
             tables[key] = dict(tables.get(key, {}))
         return tables.setdefault(key, {})
+
+    def _removed(self, tables: dict[bytes, dict[bytes, Any]], key: bytes, names: Sequence[bytes]) -> int:
+        """Remove from a hash or a sorted set, which is gone when it is empty; says how many there were."""
+        if key not in tables:
+            return 0
+        table = self._own(tables, key)
+        found = sum(table.pop(name, None) is not None for name in names)
+        if not table:
+            del tables[key]
+        return found
 
 
 def without(text: str, guard: int) -> str:

@@ -11,21 +11,24 @@ from collections.abc import AsyncGenerator
 from contextvars import copy_context
 from typing import ClassVar, Final
 
-from model_invariant import STREAM, STREAM_KEY, Broken, check, check_board, in_journal, next_entry, on_boards
+from model_invariant import STREAM, STREAM_KEY, WINDOW, Broken, check, check_board, in_journal, next_entry, on_boards
 from model_loop import PROCESS, Process, VirtualLoop
 from model_network import OUTSIDE, Command, Network
 from model_plan import BOARDS, Reading, Upstream, plan
-from model_redis import Reply, State, without
+from model_redis import EPOCH_S, SCRIPTS, Reply, State, without
 from tweetboard.errors import NotDrained, SessionEnded
 from tweetboard.framing import Block
 from tweetboard.outbox import Outbox
 from tweetboard.pipe import Pipe
 from tweetboard.presets import Place
-from tweetboard.settings import Settings
-from tweetboard.store import Script
+from tweetboard.settings import BoardSettings, Settings
 
 DRAIN_S: Final = 60.0
 """With everything well again, all must be on the boards by then: leases end, timeouts pass, a full catch-up."""
+
+SETTINGS: Final = Settings(
+    boards={name: BoardSettings(key=key.decode(), windows=[WINDOW], trending="") for name, key in BOARDS.items()}
+)
 
 
 class Daemon:
@@ -55,7 +58,7 @@ class Daemon:
         upstream = world.upstream
         minutes = 9 if upstream.kind == "refills" else 0
         place = Place(f"http://upstream/?backfill_minutes={minutes}", "flat")
-        pipe = Pipe(world.network.store(process), Settings(), {STREAM: place})
+        pipe = Pipe(world.network.store(process), SETTINGS, {STREAM: place}, clock=lambda: EPOCH_S + world.loop.time())
         feed = pipe.feeds[STREAM]
         feed.lease.holder = pipe.bare.holder = process.name
         try:
@@ -166,9 +169,10 @@ class World:
         self.network.counts = self.counts
         self._storming = True
         self._troubles = set[asyncio.Task[None]]()
+        self._begun = set[str]()  # the processes that have had a session
         self._daemons = [Daemon(self, name) for name in "AB"[: self.plan.daemons]]
         if missing is not None:
-            text = Script(missing[0]).text
+            text = SCRIPTS[missing[0]]
             self.network.redis.substitutes = {text: without(text, missing[1])}
 
     @property
@@ -215,6 +219,7 @@ class World:
             entry = next_entry(self.upstream, self.state, arguments)
             self.network.redis.note({**self.state.ledger, int(arguments[3]): entry})
         elif (verb, outcome) == ("begin", "done"):
+            self._begun.add(command.process.name)
             if reply[0] == 0:
                 self.network.redis.note({})
             self._perhaps("relapse", "rollback", self._rng.uniform(0.01, 1.5))
@@ -261,11 +266,11 @@ class World:
         await self._drained()
         self._check_end(lasting)
         for daemon in self._daemons:
+            owner = self.state.hashes.get(STREAM_KEY, {}).get(b"owner", b"").decode().partition("-")[0]
+            replaced = owner != daemon.process.name and daemon.process.name in self._begun
             clean = await daemon.stop()
             # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to. One that
-            # was replaced cannot know what upstream has sent again to whoever came next (seed 778899246).
-            owner = self.state.hashes.get(STREAM_KEY, {}).get(b"owner", b"").decode().partition("-")[0]
-            replaced = self.upstream.kind == "refills" and owner != daemon.process.name
+            # was replaced cannot know what of its own was sent again to whoever came next (seeds 778899246, 220).
             if not clean and self.upstream.kind != "live" and not replaced:
                 raise Broken("a stop in calm weather left something behind")
         check(self.state)

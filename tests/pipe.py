@@ -100,4 +100,4 @@ async def running(pipe: OneStream, source: Source) -> AsyncIterator[asyncio.Even
 async def scores(pipe: Pipe, board: str) -> dict[str, int]:
     """Read a whole board."""
     page = await pipe.boards[board].top(limit=1000)
-    return {row.name: row.score for row in page.rows}
+    return {row.name: int(row.score) for row in page.rows}

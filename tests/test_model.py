@@ -16,13 +16,13 @@ from redis.exceptions import ResponseError
 from conftest import wait_until
 from model import Outcome, simulate
 from model_loop import PROCESS, Deadlock, Process, VirtualLoop
-from model_redis import Redis, Word
+from model_redis import SCRIPTS, Redis, Word
 from pipe import ListSource, a_pipe, running, scores
 from tweetboard.channel import body, message
 from tweetboard.errors import StoreRefused
 from tweetboard.outbox import Outbox, Published
 from tweetboard.posts import Channel, Post, authors
-from tweetboard.store import Script, Store
+from tweetboard.store import Store
 
 GUARDS = [
     pytest.param("journal", 0, "fenced", id="append-owner"),
@@ -125,7 +125,7 @@ def test_ten_thousand_histories_end_exact(first: int) -> None:
 @pytest.mark.parametrize(("script", "guard", "words"), GUARDS)
 def test_each_guard_is_needed(workers: ProcessPoolExecutor, script: str, guard: int, words: str) -> None:
     """Without any one of the five, the same weather breaks what the boards promise."""
-    lines = [line for line in Script(script).text.splitlines() if line.endswith("-- guard")]
+    lines = [line for line in SCRIPTS[script].splitlines() if line.endswith("-- guard")]
     assert words in lines[guard]
     runs = outcomes(workers, range(GUARD_RUNS), (script, guard))
     caught = next((one.seed for one in runs if one.failure.startswith("Broken: ")), None)
@@ -133,7 +133,7 @@ def test_each_guard_is_needed(workers: ProcessPoolExecutor, script: str, guard: 
 
 
 def test_there_is_no_guard_that_these_tests_do_not_know() -> None:
-    texts = [Script(name).text for name in ("journal", "scoreboard", "lease")]
+    texts = SCRIPTS.values()
     assert sum(text.count("-- guard\n") for text in texts) == len(GUARDS)
 
 
@@ -161,42 +161,59 @@ async def test_the_models_redis_answers_as_a_real_one(store: Store) -> None:
     """The same scripts and commands, in an order without sense, have the same answers and leave the same."""
     model = Redis(lambda: 0.0, lambda _channel, _data: 0)
     rng = random.Random(7)
-    for _ in range(400):
+    for turn in range(800):
         command = a_command(rng)
         assert answer(model, command) == await real_answer(store, command), command
-    for key in ("b1", "b2", "s:ids"):
-        found = cast("list[bytes]", await store.execute("ZRANGE", key, 0, -1, "WITHSCORES"))
-        scores = dict(zip(found[::2], map(float, found[1::2]), strict=True))
-        modelled = model.state.zsets.get(key.encode(), {})
-        # Ids are kept with the server's own time, and no two servers have the same.
-        assert (scores.keys() if key == "s:ids" else scores) == (modelled.keys() if key == "s:ids" else modelled)
+        if turn % 10 == 0:
+            assert model.state.zsets.keys() == {
+                key for key in await keys_of(store) if await store.execute("TYPE", key) == b"zset"
+            }
+            for key, scores in model.state.zsets.items():
+                found = cast("list[bytes]", await store.execute("ZRANGE", key, 0, -1, "WITHSCORES"))
+                real = dict(zip(found[::2], map(float, found[1::2]), strict=True))
+                # Ids are kept with the server's own time, and no two servers have the same.
+                assert (real.keys() if key == b"s:ids" else real) == (scores.keys() if key == b"s:ids" else scores)
+
+
+async def keys_of(store: Store) -> list[bytes]:
+    return cast("list[bytes]", await store.execute("KEYS", "*"))
+
+
+KEPT = '{"windows":[["5m",5,60],["9s",3,3]],"half_life_s":3600}'
 
 
 def a_command(rng: random.Random) -> list[Word]:
     """Make up a command that the project might send."""
-    journal, scoreboard, lease = (Script(name).text for name in ("journal", "scoreboard", "lease"))
+    journal, scoreboard, lease = SCRIPTS["journal"], SCRIPTS["scoreboard"], SCRIPTS["lease"]
     keys: list[Word] = [5, "s", "s:journal", "s:ids", "b1:applied", "b2:applied"]
     board, token, seq = rng.choice(("b1", "b2")), rng.choice(("t1", "t2")), rng.randint(1, 9)
     ids = rng.choice(("[]", f'["p{seq}"]'))
     said = rng.choice(('{"source":"x","session":"t1"}', '{"a":1}'))  # the second is no message of ours
     batch: list[Word] = [token, seq, f"at {seq}", ids, 600, "c1", said, "c2", "{}"]
-    counts = rng.choice(
+    names = rng.choice(
         (
-            ('{"a":1,"b":2}', "", "{}"),
-            ("{}", "", '{"a":"A"}'),
-            ('{"b":3}', "[]", "{}"),
-            ('{"a":4,"b":1}', '[["a","A",1],["a","Ä",2],["b","B",1]]', "{}"),
+            ('[[100,{"a":1,"b":2}]]', "", "{}"),
+            ("[]", "", '{"a":"A"}'),
+            ('[[90,{"b":3}],[100,{"a":1}]]', "[]", "{}"),
+            ('[[100,{"a":4,"b":1}]]', '[["a","A",1],["a","Ä",2],["b","B",1]]', "{}"),
         )
+    )
+    now: Word = rng.choice((95, 100, 105, 400, 9_000))
+    kept: Word = rng.choice(
+        ('{"windows":[["5m",5,60]],"half_life_s":30}', '{"windows":[["9s",3,3]],"half_life_s":0}', *[KEPT] * 4)
     )
     append: list[Word] = ["EVAL", journal, *keys, "append", "x", *batch]
     at: list[Word] = [board, f"{board}:spelling", f"{board}:spellings"]
-    step: list[Word] = ["apply", "x", token, seq, seq, *counts]
+    step: list[Word] = ["apply", "x", token, seq, seq, now, kept, *names]
     apply: list[Word] = ["EVAL", scoreboard, 5, *at, f"{board}:applied", "s", *step]
+    age: list[Word] = ["EVAL", scoreboard, 1, board, "age", now, kept, "0", 100]
     commands: list[list[Word]] = [
         ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]', rng.choice(("[]", '["t1"]'))],
         ["EVAL", journal, *keys, "look", "x", token, rng.choice(("0", "100.5"))],
         *[append] * 6,
         *[apply] * 6,
+        *[age] * 2,
+        ["EVAL", scoreboard, 5, *at, f"{board}:applied", "s", "reset"],
         ["EVAL", lease, 1, "lease", rng.choice(("hold", "release")), token, 100_000],
         ["HMGET", "s", "owner", "seq", "position"],
         ["HGET", f"{board}:applied", "x"],

@@ -1,13 +1,14 @@
 """Every answer of scoreboard.lua, that a refusal changes nothing, and that a board reads as it was written."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.journal import OutOfStep
@@ -16,6 +17,7 @@ from tweetboard.scoreboard import Page, Row, Scoreboard
 from tweetboard.store import Store, open_store
 
 KEY, APPLIED, STREAM, LEASE = "username_scoreboard", "username_scoreboard:applied", "tweetboard:x", "tweetboard:bare"
+NOW = 1_763_805_600
 ON_REAL_SERVER = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -36,6 +38,26 @@ async def stream_at(store: Store, seq: int, applied: int | None, owner: str = "m
         await store.execute("HSET", APPLIED, "x", applied)
 
 
+async def apply(
+    board: Scoreboard,
+    first: int,
+    last: int,
+    names: Iterable[str],
+    displays: dict[str, str] | None = None,
+    *,
+    stream: str = "x",
+    owner: str = "me",
+) -> None:
+    """Apply the batches `first` to `last`, all names in the first, as of now."""
+    spelled = list(names)
+    messages = [
+        Message(stream, owner, seq, [(NOW, len(spelled))] if seq == first else [], [] if seq > first else spelled)
+        for seq in range(first, last + 1)
+    ]
+    messages[0].displays |= displays or {}
+    await board.apply(f"tweetboard:{stream}", owner, messages)
+
+
 async def everything(store: Store) -> dict[bytes, object]:
     """All that Redis holds, byte by byte."""
     keys = cast("list[bytes]", await store.execute("KEYS", "*"))
@@ -48,7 +70,7 @@ async def put(store: Store, scores: dict[str, int] | dict[str, float] | dict[byt
         await store.execute("ZADD", KEY, score, name)
 
 
-def scores(page: Page) -> dict[str, int]:
+def scores(page: Page) -> dict[str, float]:
     return {row.name: row.score for row in page.rows}
 
 
@@ -57,7 +79,7 @@ def scores(page: Page) -> dict[str, int]:
 
 async def test_a_batch_is_added_and_noted_in_one_step(fake_board: Scoreboard, fake_store: Store) -> None:
     await stream_at(fake_store, seq=1, applied=0)
-    await fake_board.apply("x", STREAM, "me", 1, 1, ["alice", "bob", "alice"])
+    await apply(fake_board, 1, 1, ["alice", "bob", "alice"])
     assert scores(await fake_board.top()) == {"alice": 2, "bob": 1}
     assert await fake_board.applied("x") == 1
     assert await fake_store.execute("KEYS", "*") == [b"tweetboard:x", b"username_scoreboard:applied", KEY.encode()]
@@ -65,14 +87,14 @@ async def test_a_batch_is_added_and_noted_in_one_step(fake_board: Scoreboard, fa
 
 async def test_several_batches_are_added_as_one(fake_board: Scoreboard, fake_store: Store) -> None:
     await stream_at(fake_store, seq=9, applied=3)
-    await fake_board.apply("x", STREAM, "me", 4, 8, ["alice"] * 5)
+    await apply(fake_board, 4, 8, ["alice"] * 5)
     assert scores(await fake_board.top()) == {"alice": 5}
     assert await fake_board.applied("x") == 8
 
 
 async def test_a_batch_without_names_is_noted_too(fake_board: Scoreboard, fake_store: Store) -> None:
     await stream_at(fake_store, seq=1, applied=0)
-    await fake_board.apply("x", STREAM, "me", 1, 1, [])
+    await apply(fake_board, 1, 1, [])
     assert await fake_board.applied("x") == 1
     assert await fake_board.top() == Page(0, [])
 
@@ -85,8 +107,8 @@ async def test_several_streams_feed_one_board(fake_board: Scoreboard, fake_store
     await stream_at(fake_store, seq=1, applied=0)
     await fake_store.execute("HSET", "tweetboard:y", "owner", "another", "seq", 8)
     await fake_store.execute("HSET", APPLIED, "y", 7)
-    await fake_board.apply("x", STREAM, "me", 1, 1, ["alice"])
-    await fake_board.apply("y", "tweetboard:y", "another", 8, 8, ["alice"])
+    await apply(fake_board, 1, 1, ["alice"])
+    await apply(fake_board, 8, 8, ["alice"], stream="y", owner="another")
     assert scores(await fake_board.top()) == {"alice": 2}
     assert (await fake_board.applied("x"), await fake_board.applied("y")) == (1, 8)
 
@@ -99,7 +121,7 @@ async def test_a_batch_of_a_session_that_is_no_longer_the_owner_is_refused(
     await put(store, {"alice": 1})
     before = await everything(store)
     with pytest.raises(SessionEnded, match="stream x: another session has taken over"):
-        await board.apply("x", STREAM, "me", 4, 4, ["alice"])
+        await apply(board, 4, 4, ["alice"])
     assert await everything(store) == before
 
 
@@ -107,7 +129,7 @@ async def test_a_batch_of_a_stream_that_is_gone_is_refused(board: Scoreboard, st
     await store.execute("HSET", APPLIED, "x", 3)
     before = await everything(store)
     with pytest.raises(SessionEnded):
-        await board.apply("x", STREAM, "me", 4, 4, ["alice"])
+        await apply(board, 4, 4, ["alice"])
     assert await everything(store) == before
 
 
@@ -120,7 +142,7 @@ async def test_a_batch_that_the_journal_does_not_have_is_refused(
     await put(store, {"alice": 1})
     before = await everything(store)
     with pytest.raises(OutOfStep) as caught:
-        await board.apply("x", STREAM, "me", first, last, ["alice"])
+        await apply(board, first, last, ["alice"])
     assert caught.value.seq == first - 1
     assert await everything(store) == before
 
@@ -133,16 +155,16 @@ async def test_a_batch_that_does_not_follow_is_refused_with_what_is_on_the_board
     await put(store, {"alice": 1})
     before = await everything(store)
     with pytest.raises(OutOfStep) as caught:
-        await board.apply("x", STREAM, "me", first, last, ["alice"])
+        await apply(board, first, last, ["alice"])
     assert caught.value.seq == 3
     assert await everything(store) == before
 
 
 async def test_the_same_batch_counts_once(board: Scoreboard, store: Store) -> None:
     await stream_at(store, seq=1, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, ["alice"])
+    await apply(board, 1, 1, ["alice"])
     with pytest.raises(OutOfStep):
-        await board.apply("x", STREAM, "me", 1, 1, ["alice"])
+        await apply(board, 1, 1, ["alice"])
     assert scores(await board.top()) == {"alice": 1}
 
 
@@ -153,7 +175,7 @@ async def test_a_board_that_does_not_know_where_it_stands_takes_nothing(
     await stream_at(store, seq=5, applied=None)
     before = await everything(store)
     with pytest.raises(OutOfStep) as caught:
-        await board.apply("x", STREAM, "me", first, 5, ["alice"])
+        await apply(board, first, 5, ["alice"])
     assert caught.value.seq == -1
     assert await everything(store) == before
 
@@ -171,7 +193,7 @@ async def test_an_apply_to_a_key_of_another_type_names_the_keys_and_writes_nothi
     await store.execute("SET", key, "something else")
     before = await everything(store)
     with pytest.raises(StoreRefused, match=f"refused apply on .*{key}.*WRONGTYPE"):
-        await board.apply("x", STREAM, "me", 4, 4, ["Alice", "bob"], {"bob": "Bob"})
+        await apply(board, 4, 4, ["Alice", "bob"], {"bob": "Bob"})
     assert await everything(store) == before
 
 
@@ -182,7 +204,7 @@ async def test_a_user_that_may_not_count_is_told_so_and_nothing_is_written(store
         before = await everything(store)
         async with open_store(valkey_url.replace("unix://", "unix://idle:x@"), connections=1) as idle:
             with pytest.raises(StoreRefused, match=f"refused apply on {KEY}"):
-                await Scoreboard(idle, "usernames", KEY).apply("x", STREAM, "me", 1, 1, ["alice"])
+                await apply(Scoreboard(idle, "usernames", KEY), 1, 1, ["alice"])
         assert await everything(store) == before
     finally:
         await store.execute("ACL", "DELUSER", "idle")
@@ -244,7 +266,7 @@ async def test_any_names_arrive_byte_by_byte_and_counted(store: Store, names: li
     board = Scoreboard(store, "usernames", KEY)
     await store.execute("DEL", KEY)
     await stream_at(store, seq=1, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, iter(names))
+    await apply(board, 1, 1, iter(names))
     members = cast("list[bytes]", await store.execute("ZRANGE", KEY, 0, -1))
     assert sorted(members) == sorted({name.encode() for name in names})
     assert scores(await board.top(limit=50)) == Counter(names)
@@ -252,7 +274,7 @@ async def test_any_names_arrive_byte_by_byte_and_counted(store: Store, names: li
 
 async def test_as_many_names_as_go_into_one_step_arrive(board: Scoreboard, store: Store) -> None:
     await stream_at(store, seq=1, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, [f"user {number % 20_000}" for number in range(30_000)])
+    await apply(board, 1, 1, [f"user {number % 20_000}" for number in range(30_000)])
     page = await board.top(limit=1)
     assert (page.total, page.rows[0].score) == (20_000, 2)
 
@@ -341,7 +363,7 @@ async def test_large_scores_are_read_exactly(board: Scoreboard, store: Store, sc
 async def test_counting_is_exact_up_to_9_quadrillion(board: Scoreboard, store: Store) -> None:
     await put(store, {"alice": 2**53 - 4})
     await stream_at(store, seq=1, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, ["alice"] * 3)
+    await apply(board, 1, 1, ["alice"] * 3)
     assert scores(await board.top()) == {"alice": 2**53 - 1}
 
 
@@ -398,7 +420,7 @@ async def test_the_spelling_met_most_often_is_shown(store: Store, batches: list[
     met = defaultdict[str, Counter[str]](Counter)
     shown = dict[str, str]()
     for seq, names in enumerate(batches, 1):
-        await board.apply("x", STREAM, "me", seq, seq, names)
+        await apply(board, seq, seq, names)
         for name in names:
             met[fold(name)][name] += 1
         rows = {row.name: row for row in (await board.top()).rows}
@@ -414,17 +436,17 @@ async def test_the_spelling_met_most_often_is_shown(store: Store, batches: list[
 async def test_names_that_are_spelled_as_they_are_counted_take_no_more_room(store: Store) -> None:
     board = Scoreboard(store, "hashtags", KEY, fold)
     await stream_at(store, seq=2, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, ["tea", "bread"])
+    await apply(board, 1, 1, ["tea", "bread"])
     assert await store.execute("EXISTS", f"{KEY}:spelling", f"{KEY}:spellings") == 0
-    await board.apply("x", STREAM, "me", 2, 2, ["Tea", "Tea"])
+    await apply(board, 2, 2, ["Tea", "Tea"])
     assert await store.execute("HGETALL", f"{KEY}:spelling") == {b"tea": b"Tea"}
     assert await store.execute("HGETALL", f"{KEY}:spellings") == {b"tea": b"1", b"Tea": b"2"}
 
 
 async def test_a_name_is_shown_as_its_source_wants_it(store: Store, board: Scoreboard) -> None:
     await stream_at(store, seq=2, applied=0)
-    await board.apply("x", STREAM, "me", 1, 1, ["did:1", "did:2"], {"did:1": "one.example"})
-    await board.apply("x", STREAM, "me", 2, 2, ["did:1"], {"did:1": "uno.example"})
+    await apply(board, 1, 1, ["did:1", "did:2"], {"did:1": "one.example"})
+    await apply(board, 2, 2, ["did:1"], {"did:1": "uno.example"})
     assert [(row.name, row.display) for row in (await board.top()).rows] == [
         ("did:1", "uno.example"),
         ("did:2", "did:2"),
@@ -436,7 +458,7 @@ async def test_thousands_of_spellings_in_one_step_are_all_counted(store: Store) 
     board = Scoreboard(store, "hashtags", KEY, fold)
     await stream_at(store, seq=1, applied=0)
     names = [f"Tag{number}" for number in range(9_001)]
-    await board.apply("x", STREAM, "me", 1, 1, [*names, *(name.upper() for name in names), *names])
+    await apply(board, 1, 1, [*names, *(name.upper() for name in names), *names])
     assert await store.execute("HLEN", f"{KEY}:spelling") == 9_001
     page = await board.top(limit=1000, offset=8_000)
     assert {(row.score, row.display[:3]) for row in page.rows} == {(3, "Tag")}

@@ -10,15 +10,16 @@ from tweetboard.formats.hashtags import fold
 from tweetboard.formats.paths import Path
 from tweetboard.posts import Channel, authors, field, hashtags
 from tweetboard.settings import FIELDS, Settings, streams_of
-from tweetboard.windows import finest_bucket_s, parse_window
+from tweetboard.windows import Kept, finest_bucket_s, parse_window, window
 
 
 class Board(NamedTuple):
-    """One board: its unprefixed Redis `key`, its channel, and `fold`, which maps a name to its identity."""
+    """One board: its unprefixed Redis `key`, its channel, `fold`, which maps a name to its identity, what is `kept`."""
 
     key: str
     channel: Channel
     fold: Callable[[str], str] | None
+    kept: Kept
 
 
 def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
@@ -39,10 +40,15 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
             continue
         else:
             names = hashtags if what == "hashtags" else authors
-        boards[name] = Board(board.key, Channel(name, names, board.reposts), fold if of_tags else None)
+        kept = Kept(tuple(map(window, board.windows)), parse_window(board.trending) if board.trending else 0)
+        boards[name] = Board(board.key, Channel(name, names, board.reposts), fold if of_tags else None, kept)
     return boards, paths
 
 
 def bucket_s_of(settings: Settings) -> int:
-    """Give the width of the buckets that posts are gathered in, which every window's is a multiple of."""
-    return finest_bucket_s(parse_window(text) for board in settings.boards.values() for text in board.windows)
+    """Give the width of the buckets that posts are gathered in, which every window's is a multiple of.
+
+    Trending scores tell posts apart as a window of their half-life would.
+    """
+    boards = settings.boards.values()
+    return finest_bucket_s(parse_window(text) for board in boards for text in (*board.windows, board.trending) if text)

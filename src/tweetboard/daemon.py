@@ -96,7 +96,7 @@ async def replaying(
 
     async with AsyncExitStack() as stack:
         store, servers = await _open(stack, settings, environ, throwaway=True, prefix="demo:replay:")
-        pipe = Pipe(store, settings, {"replay": Place("", settings.stream.format)})
+        pipe = Pipe(store, settings, {"replay": Place("", settings.stream.format)}, clock=None)
         pipe.blocklist.load()
         feed = pipe.feeds["replay"]
         feed.state = source.state
@@ -180,19 +180,20 @@ async def _open(
             server = await stack.enter_async_context(embedded_server(folder))
             url, servers = server.url, [server]
         log.debug("the embedded server listens at %s", url)
-    # Each subscriber listens, adds bare names and applies each stream's batches; each publisher appends and renews; the
-    # bare lease renews; the API reads; somebody looks at Redis's settings.
+    # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages; each publisher
+    # appends and renews; the bare lease renews; the API reads; somebody looks at Redis's settings.
     streams = len(streams_of(settings))
-    connections = (2 + streams) * len(settings.boards) + 2 * streams + 1 + MAX_READS + 2
+    connections = (3 + streams) * len(settings.boards) + 2 * streams + 1 + MAX_READS + 2
     whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
     return await stack.enter_async_context(open_store(url, connections=connections, prefix=whole_prefix)), servers
 
 
 async def _clear(pipe: Pipe) -> None:
     """Delete what an earlier replay left; the lease, which says that nobody uses it now, stays."""
-    keys = [key for board in pipe.boards.values() for key in board.keys]
+    for board in pipe.boards.values():
+        await board.reset()
     stream = pipe.feeds["replay"].journal.stream_key
-    await pipe.store.execute("UNLINK", *keys, stream, f"{stream}:journal", f"{stream}:ids")
+    await pipe.store.execute("UNLINK", stream, f"{stream}:journal", f"{stream}:ids")
 
 
 def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> Api:

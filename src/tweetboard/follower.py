@@ -144,15 +144,12 @@ class Follower:
         return run
 
     async def _apply(self, session: Session, run: list[tuple[int, bytes]]) -> None:
-        first, last = run[0][0], run[-1][0]
+        last = run[-1][0]
         messages = [decode(data) for _, data in run]
-        names = [name for message in messages for name in message.names]
-        displays = {name: display for message in messages for name, display in message.displays.items()}
-        stream, token = self._journal.name, session.token
-        await self._board.apply(stream, self._journal.stream_key, token, first, last, names, displays)
+        await self._board.apply(self._journal.stream_key, session.token, messages)
         self._applied = last
         self._heard.applies += 1
-        self._heard.names += len(names)
+        self._heard.names += sum(len(message.names) for message in messages)
         session.note_applied(self._board.name, last)
 
     async def _catch_up(self, session: Session) -> None:

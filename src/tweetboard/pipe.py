@@ -6,6 +6,7 @@ from and where boards are served (daemon.py), or anything a part can know by its
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from tweetboard.scoreboard import Scoreboard
 from tweetboard.settings import Settings
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber
-from tweetboard.waiting import first_of
+from tweetboard.waiting import first_of, within
 
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
 """Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
@@ -40,11 +41,17 @@ log = logging.getLogger(__name__)
 class Pipe:
     """The parts between streams, given by name with the place of each, and the boards; made but not running.
 
-    `titles` are what people call the streams.
+    `titles` are what people call the streams. Windows go by `clock`, Unix seconds; None: by the newest post.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, streams: Mapping[str, Place], titles: Mapping[str, str] | None = None
+        self,
+        store: Store,
+        settings: Settings,
+        streams: Mapping[str, Place],
+        titles: Mapping[str, str] | None = None,
+        *,
+        clock: Callable[[], float] | None = time.time,
     ) -> None:
         holder = instance_name()
         self.store = store
@@ -54,7 +61,15 @@ class Pipe:
         }
         self.blocklist = Blocklist(settings.filter.blocklist)
         self.boards = {
-            name: Scoreboard(store, name, board.key, board.fold, self._hidden(folded=board.fold is not None))
+            name: Scoreboard(
+                store,
+                name,
+                board.key,
+                board.fold,
+                kept=board.kept,
+                clock=clock,
+                hidden=self._hidden(folded=board.fold is not None),
+            )
             for name, board in boards_of(settings)[0].items()
         }
         self.bare = Lease(store, "tweetboard:bare", holder)
@@ -72,6 +87,11 @@ class Pipe:
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(server.watch(), name="embedded") for server in watched]
             background += [group.create_task(one.run(), name=f"board {name}") for name, one in self.subscribers.items()]
+            background += [
+                group.create_task(self._let_time_pass(one), name=f"age {name}")
+                for name, one in self.boards.items()
+                if one.is_timed
+            ]
             background += [group.create_task(one.report(), name=f"report {name}") for name, one in self.feeds.items()]
             background.append(group.create_task(self.bare.keep(), name="bare lease"))
             await first_of(asyncio.sleep(SUBSCRIBE_TIMEOUT_S), self._all_subscribed())
@@ -155,6 +175,17 @@ class Pipe:
                 log.info("%d names are not shown", self.blocklist.load())
             except ConfigurationError as error:
                 log.error("the names that are not shown stay as they were: %s", error)  # noqa: TRY400 - the user's fault
+
+    async def _let_time_pass(self, board: Scoreboard) -> None:
+        """Take out of a board's windows what has left them, as soon as it has."""
+        while True:
+            try:
+                while await board.age():
+                    pass
+            except StoreUnavailable:
+                await self.store.wait()
+                continue
+            await within(board.kept.finest_s, board.due)
 
     async def _all_subscribed(self) -> None:
         for subscriber in self.subscribers.values():

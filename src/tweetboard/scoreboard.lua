@@ -1,105 +1,23 @@
--- One board. Every change of its scores stands here.
+-- One board. Every change of its scores begins here; bulk.lua, spelling.lua and windows.lua stand before it.
 --
--- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.  ARGV: verb, stream, session, first, last, names.
--- bare   KEYS: board, shown, seen, the lease for bare names.                ARGV: verb, holder, names.
--- top    KEYS: board, shown.                                                ARGV: verb, offset, limit, hidden names as JSON.
+-- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
+--        ARGV: verb, stream, session, first, last, now, kept, names.
+-- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
+-- age    KEYS: board.                                         ARGV: see windows.lua.
+-- top    KEYS: board, shown.  ARGV: verb, now, which scores, hidden names as JSON, offset, limit.
+-- near   KEYS: board, shown.  ARGV: verb, now, which scores, hidden names as JSON, name, how many around it.
+-- reset  KEYS: all keys of the board that do not depend on its windows.
 --
--- `shown` is a hash of how names are shown that are not shown as they stand on the board; `seen`, of how often spellings
--- were met. `names` are three arguments of JSON: {name: how many}, [[name, its spelling, how many]...] for all
--- that are spelled otherwise, {name: how it is to be shown}.
-
-local board, shown, seen, verb = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-
--- Many values are read or written by one command, a third less work than by one for each; Lua hands over at most some
--- 8,000 at once.
-local SLICE = 4000
-
-local function read(command, key, fields)
-  local found = {}
-  for first = 1, #fields, SLICE do
-    local last = math.min(first + SLICE - 1, #fields)
-    local values = redis.call(command, key, unpack(fields, first, last))
-    if #fields <= SLICE then return values end
-    for i = 1, #values do found[first + i - 1] = values[i] end
-  end
-  return found
-end
-
-local function write(command, key, words)
-  for first = 1, #words, SLICE do
-    redis.call(command, key, unpack(words, first, math.min(first + SLICE - 1, #words)))
-  end
-end
-
--- Note how often each spelling of a name was met that has several; the name itself is one of them. As long as a name has
--- a single one, its score says how often that was, and `seen` has nothing of it: most names cost no more than a look.
--- Answers what is to be written to `shown`, which of them was met most often, of several the first that was, and to `seen`.
-local function spell(names, counts, scores, spelled)
-  local met = {}
-  for _, one in ipairs(spelled) do
-    local name = one[1]
-    if not met[name] then met[name] = {} end
-    table.insert(met[name], one)
-  end
-  local displays = read('HMGET', shown, names)
-  local several, asked = {}, {}
-  for i, name in ipairs(names) do
-    if displays[i] then
-      several[#several + 1], asked[#asked + 1] = i, displays[i]
-    elseif met[name] then
-      several[#several + 1], asked[#asked + 1] = i, name
-    end
-  end
-
-  -- Those that have a single spelling after this step too are done with.
-  local to_shown, to_seen, more, last = {}, {}, {}, {}
-  for at, count in ipairs(read('HMGET', seen, asked)) do
-    local i = several[at]
-    local name, display, found = names[i], displays[i], met[names[i]] or {}
-    local before = display or (scores[i] and name)
-    local own = counts[name]
-    for _, one in ipairs(found) do own = own - one[3] end
-    local only = #found == 0 and name or (#found == 1 and own == 0 and found[1][2])
-    if count or not only or (before and only ~= before) then
-      if before and not count then more[before] = tonumber(scores[i] or 0) end
-      if own > 0 then more[name] = (more[name] or 0) + own end
-      for _, one in ipairs(found) do more[one[2]] = (more[one[2]] or 0) + one[3] end
-      last[name] = {before, found, own > 0}
-    elseif not before and only ~= name then
-      to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, only
-    end
-  end
-
-  local spellings, all = {}, {}
-  for name, one in pairs(last) do
-    if one[1] then spellings[#spellings + 1] = one[1] end
-    for _, other in ipairs(one[2]) do spellings[#spellings + 1] = other[2] end
-    if one[3] then spellings[#spellings + 1] = name end
-  end
-  for i, count in ipairs(read('HMGET', seen, spellings)) do
-    local spelling = spellings[i]
-    all[spelling] = tonumber(count or 0) + (more[spelling] or 0)
-  end
-  for spelling, count in pairs(more) do
-    to_seen[#to_seen + 1], to_seen[#to_seen + 2] = spelling, string.format('%.17g', all[spelling])
-  end
-  for name, one in pairs(last) do
-    local best = one[1]
-    for _, other in ipairs(one[2]) do
-      if not best or all[other[2]] > all[best] then best = other[2] end
-    end
-    if one[3] and (not best or all[name] > all[best]) then best = name end
-    to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, best
-  end
-  return to_shown, to_seen
-end
+-- `names` are three arguments of JSON: [[time, {name: how many}]...], [[name, its spelling, how many]...] for all that
+-- are spelled otherwise, {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s":
+-- seconds or 0}; "which scores" is one of those windows, or {"half_life_s": seconds}, or null for those of all time.
 
 -- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
--- ends the script before it has changed anything.
-local function add(at)
-  local counts, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-  local names, entries, to_shown, to_seen = {}, {}, {}, {}
-  for name in pairs(counts) do names[#names + 1] = name end
+-- ends the script before it has changed anything. Answers how many windows a clock that went back has cost.
+local function add(now, kept, at)
+  local groups, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  local counts, to_shown, to_seen = total(groups), {}, {}
+  local names = listed(counts)
   local scores = read('ZMSCORE', board, names)
   if spelled ~= '' then to_shown, to_seen = spell(names, counts, scores, cjson.decode(spelled)) end
   if displays ~= '{}' then
@@ -108,12 +26,16 @@ local function add(at)
       to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display
     end
   end
+  local words = {}
   for i, name in ipairs(names) do
-    entries[2 * i - 1], entries[2 * i] = string.format('%.17g', tonumber(scores[i] or 0) + counts[name]), name
+    words[2 * i - 1], words[2 * i] = (scores[i] and tonumber(scores[i]) or 0) + counts[name], name
   end
-  write('ZADD', board, entries)
+  local writes, cleared = plan(groups, now, kept)
+  write('ZADD', board, words)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
+  for _, carry_out in ipairs(writes) do carry_out() end
+  return cleared
 end
 
 -- Add the names of batches first..last and note in the same step that they are in. A refusal changes nothing.
@@ -124,59 +46,104 @@ local function apply()
   if state[1] ~= session then return {'fenced', applied} end -- guard
   if last > tonumber(state[2] or 0) then return {'ahead', applied} end -- guard
   if first ~= applied + 1 then return {'out of step', applied} end -- guard
-  add(6)
+  local cleared = add(tonumber(ARGV[6]), ARGV[7], 8)
   redis.call('HSET', KEYS[4], name, last)
-  return {'applied', last}
+  return {'applied', cleared}
 end
 
--- Add names that came outside of any batch, at most once: only while this instance holds the lease.
+-- Add names that came outside of any batch, at most once: only while this instance holds the lease. Answers nil otherwise.
 local function bare()
-  if redis.call('GET', KEYS[4]) ~= ARGV[2] then return 0 end
-  add(3)
-  return 1
+  if redis.call('GET', KEYS[4]) ~= ARGV[2] then return false end
+  return add(tonumber(ARGV[3]), ARGV[4], 5)
 end
 
--- Find the hidden names that are on the board, name -> score, how many these are, and in ascending order the places of
--- those that may stand above the end of a page: looking a place up costs ten times as much as a score.
-local function hidden(names, page_end)
+-- Which scores are asked for: their key, what each is to be multiplied by, and whether time must pass for them first.
+local function chosen()
+  local now, which = tonumber(ARGV[2]), cjson.decode(ARGV[3])
+  if type(which) ~= 'table' then return board, 1, false end
+  if which.half_life_s then
+    local landmark, afresh = trending_state(now, which.half_life_s)
+    return board .. ':trending', landmark and 2 ^ ((landmark - now) / which.half_life_s) or 1, afresh
+  end
+  local first, unfinished = span(which, now)
+  local oldest, from = at_end(which, 'ZRANGE'), redis.call('GET', key_of('from', which))
+  return key_of('window', which), 1, (oldest and oldest < first) or (from and tonumber(from) > unfinished)
+end
+
+-- Find the hidden names that are in a set, name -> score, how many these are, and in ascending order the places of those
+-- that may stand above the end of a page: looking a place up costs ten times as much as a score.
+local function hidden(set, names, page_end)
   local scores, count, places = {}, 0, {}
-  for i, score in ipairs(read('ZMSCORE', board, names)) do
+  for i, score in ipairs(read('ZMSCORE', set, names)) do
     if score then scores[names[i]], count = tonumber(score), count + 1 end
   end
   if count > 0 then
-    local last = redis.call('ZREVRANGE', board, page_end + count, page_end + count, 'WITHSCORES')[2]
+    local last = redis.call('ZREVRANGE', set, page_end + count, page_end + count, 'WITHSCORES')[2]
     for name, score in pairs(scores) do
-      if not last or score >= tonumber(last) then places[#places + 1] = redis.call('ZREVRANK', board, name) end
+      if not last or score >= tonumber(last) then places[#places + 1] = redis.call('ZREVRANK', set, name) end
     end
     table.sort(places)
   end
   return scores, count, places
 end
 
--- Read one page, as if the hidden names were not there: how many names there are, how many stand above the page's first
--- row, the rows, and how they are shown.
-local function top()
-  local first, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-  local last = first + limit - 1
-  local without, count, places = hidden(cjson.decode(ARGV[4]), last)
+-- Read one page, as if the hidden names were not there: how many names there are, the place of the page's first row, how
+-- many stand above that, the rows, and how they are shown.
+local function page(set, hide, first, limit)
+  local offset, last = first, first + limit - 1
+  local without, count, places = hidden(set, hide, last)
   for _, place in ipairs(places) do
     if place <= first then first = first + 1 end
     if place <= last then last = last + 1 end
   end
-  local found = redis.call('ZREVRANGE', board, first, last, 'WITHSCORES')
+  local found = limit > 0 and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
   local rows, names = {}, {}
   for i = 1, #found, 2 do
     if not without[found[i]] then
       rows[#rows + 1], rows[#rows + 2], names[#names + 1] = found[i], found[i + 1], found[i]
     end
   end
-  local above = #rows > 0 and redis.call('ZCOUNT', board, '(' .. rows[2], '+inf') or 0
+  local above = #rows > 0 and redis.call('ZCOUNT', set, '(' .. rows[2], '+inf') or 0
   for _, score in pairs(without) do
     if #rows > 0 and score > tonumber(rows[2]) then above = above - 1 end
   end
-  return {redis.call('ZCARD', board) - count, above, rows, read('HMGET', shown, names)}
+  return {redis.call('ZCARD', set) - count, offset, above, rows, read('HMGET', shown, names)}
 end
 
-if verb == 'apply' then return apply() end
-if verb == 'bare' then return bare() end
-return top()
+local function answer(found, factor, stale)
+  found[6], found[7] = string.format('%.17g', factor), stale and 1 or 0
+  return found
+end
+
+local function top()
+  local set, factor, stale = chosen()
+  return answer(page(set, cjson.decode(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])), factor, stale)
+end
+
+-- Read the rows around a name, as many on each side of it; none where it is not there, or hidden.
+local function near()
+  local set, factor, stale = chosen()
+  local hide, name, around = cjson.decode(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+  local place = redis.call('ZREVRANK', set, name)
+  local without, _, places = hidden(set, hide, place or 0)
+  if not place or without[name] then return answer(page(set, hide, 0, 0), factor, stale) end
+  local above = 0
+  for _, other in ipairs(places) do
+    if other < place then above = above + 1 end
+  end
+  local first = math.max(place - above - around, 0)
+  return answer(page(set, hide, first, place - above + around - first + 1), factor, stale)
+end
+
+local function reset()
+  local kept = redis.call('GET', board .. ':windows')
+  for _, window in ipairs(kept and cjson.decode(kept).windows or {}) do
+    forget(window)
+    redis.call('UNLINK', key_of('from', window))
+  end
+  forget_trending()
+  return redis.call('UNLINK', board .. ':windows', unpack(KEYS))
+end
+
+local verbs = {apply = apply, bare = bare, age = age, top = top, near = near, reset = reset}
+return verbs[verb]()

@@ -1,35 +1,44 @@
-"""A board: exact scores in a sorted set, and which batches of which stream are in them.
+"""A board: exact scores in a sorted set, its windows, and which batches of which stream are in them.
 
-What lives here: applying, and reading the board (scoreboard.lua has the steps). What must not: Pub/Sub or HTTP.
+What lives here: applying, letting time pass, and reading the board (the .lua files have the steps). What must not:
+Pub/Sub or HTTP, or a clock of its own.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, cast
 
 import msgspec
 
+from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
-from tweetboard.store import Script, Store
+from tweetboard.store import Reply, Script, Store
+from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 
-_SCRIPT = Script("scoreboard")
+AGE_NAMES: Final = 4_096
+"""So many names at most leave a window in one step, which takes Redis some 5 ms."""
 
+MAX_AGE_STEPS: Final = 250
+"""A reader waits for no more of them than these, a second or so; beyond it what it reads is still a little old."""
 
-_NOTHING: Final[Mapping[str, str]] = {}
+SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "windows"))
+"""Every step that a board takes inside Redis."""
 
 
 class Row(msgspec.Struct, frozen=True):
     """One line of a board; names with the same score share a rank (1, 2, 2, 4).
 
-    `display` is how the name is to be shown: the spelling met most often, or what the source calls it.
+    `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
+    scores are no whole numbers.
     """
 
     rank: int
     name: str
     display: str
-    score: int
+    score: int | float
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -40,10 +49,12 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Scoreboard:
-    """The board `name` at an unprefixed Redis `key`.
+    """The board `name` at an unprefixed Redis `key`, with what is `kept` beside it.
 
-    `fold` maps a name as posts spell it to its identity; without it every spelling is one of its own. What `hidden`
-    names at the moment of reading, each once, is as if it were not on the board.
+    `clock` gives Unix seconds; without one it is as late as the newest post. `fold` maps a name as posts spell it to
+    its identity; without it every spelling is one of its own. What `hidden` names at the moment of reading, each once,
+    is as if it were not on the board. `cleared` counts the windows that a clock which went back has cost; `due` is set
+    where `age` has something to do.
     """
 
     def __init__(
@@ -52,54 +63,68 @@ class Scoreboard:
         name: str,
         key: str,
         fold: Callable[[str], str] | None = None,
+        *,
+        kept: Kept = NOTHING_MORE,
+        clock: Callable[[], float] | None = None,
         hidden: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
         self._store = store
         self.name = name
         self.key = store.key(key)
         self.applied_key = f"{self.key}:applied"
+        self.kept = kept
+        self.cleared = 0
+        self._encoded_kept = msgspec.json.encode(kept._asdict())
+        self._clock = clock
         self._fold = fold
         self._hidden = hidden
         self._keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
+        self.due = asyncio.Event()
+        self._newest = 0
+        self._aged_bucket = -1
+        self._cursor = "0"
 
     @property
-    def keys(self) -> list[str]:
-        """All that is kept of the board in Redis."""
-        return [*self._keys, self.applied_key]
+    def is_timed(self) -> bool:
+        """Whether anything on the board changes by itself as time goes by."""
+        return self.kept.finest_s > 0
+
+    @property
+    def _now(self) -> int:
+        return self._newest if self._clock is None else int(self._clock())
+
+    @property
+    def _bucket(self) -> int:
+        return self._now // max(self.kept.finest_s, 1)
 
     async def applied(self, stream: str) -> int | None:
         """Read the last batch of `stream` that is on the board; None where it never was. Raises `StoreError`."""
         reply = cast("bytes | None", await self._store.execute("HGET", self.applied_key, stream))
         return None if reply is None else int(reply)
 
-    async def apply(
-        self,
-        stream: str,
-        stream_key: str,
-        token: str,
-        first: int,
-        last: int,
-        names: Iterable[str],
-        displays: Mapping[str, str] = _NOTHING,
-    ) -> None:
-        """Add the names of the batches `first` to `last` in one step, which also notes that they are in.
-
-        `displays` says how names are to be shown from now on.
+    async def apply(self, stream_key: str, token: str, messages: Sequence[Message]) -> None:
+        """Add the names of consecutive batches of one stream in one step, which also notes that they are in.
 
         Raises `SessionEnded` where `token` no longer owns the stream, `OutOfStep` (with what is on the board) where the
         batches do not follow or the journal does not have them, and `StoreError`; nothing was added then, except that
         after `StoreUnavailable` only `applied` can tell.
         """
+        stream, first, last = messages[0].source, messages[0].seq, messages[-1].seq
+        displays = {name: display for message in messages for name, display in message.displays.items()}
+        names = self._counted(self._by_time(messages), displays)
         reply = await self._store.run(
-            _SCRIPT,
+            SCRIPT,
             [*self._keys, self.applied_key, stream_key],
-            *("apply", stream, token, first, last, *self._counted(names, displays)),
+            *("apply", stream, token, first, last, self._now, self._encoded_kept, *names),
         )
         outcome, number = cast("tuple[bytes, int]", reply)
         if outcome == b"fenced":
             raise SessionEnded(f"stream {stream}: another session has taken over")
         if outcome != b"applied":
             raise OutOfStep(number)
+        self.cleared += number
+        if self.is_timed and self._bucket != self._aged_bucket:
+            self.due.set()
 
     def cleaned(self, text: str) -> str:
         """Clean a name that came outside of any batch, as a post's would have been; "" where it is none."""
@@ -112,40 +137,126 @@ class Scoreboard:
 
         Raises `StoreError`; after `StoreUnavailable` it must not be tried again, for they may be in.
         """
-        return await self._store.run(_SCRIPT, [*self._keys, lease_key], "bare", holder, *self._counted(names)) == 1
+        reply = await self._store.run(
+            SCRIPT,
+            [*self._keys, lease_key],
+            *("bare", holder, self._now, self._encoded_kept, *self._counted([(self._now, Counter(names))], {})),
+        )
+        self.cleared += cast("int | None", reply) or 0
+        return reply is not None
 
-    async def top(self, *, offset: int = 0, limit: int = 10) -> Page:
+    async def age(self) -> bool:
+        """Take a step of what time does to the windows and the trending scores; True where there may be more to do.
+
+        Raises `StoreError`. Any number of processes may do so side by side.
+        """
+        if not self.is_timed:
+            return False
+        self.due.clear()
+        bucket = self._bucket
+        reply = await self._store.run(
+            SCRIPT, self._keys[:1], "age", self._now, self._encoded_kept, self._cursor, AGE_NAMES
+        )
+        more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
+        self._cursor = cursor.decode()
+        self.cleared += cleared
+        if not more:
+            self._aged_bucket = bucket
+        return bool(more)
+
+    async def top(self, *, offset: int = 0, limit: int = 10, window: str = ALL) -> Page:
         """Read `limit` rows from `offset` on; within a tie the order is Redis's own, names from Z to A.
 
-        Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers.
+        Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers but should be.
         """
-        hidden = msgspec.json.encode(self._hidden())
-        reply = await self._store.run(_SCRIPT, self._keys[:2], "top", offset, limit, hidden, writes=False)
-        total, above, flat, shown = cast("tuple[int, int, list[bytes], list[bytes | None]]", reply)
-        rows: list[Row] = []
+        return await self._page("top", window, offset, limit)
+
+    async def near(self, name: str, *, around: int = 0, window: str = ALL) -> tuple[Row | None, Page]:
+        """Read the row of a name, None where it has none, and the page of those up to `around` places from it.
+
+        Raises as `top` does.
+        """
+        page = await self._page("near", window, name, around)
+        return next((row for row in page.rows if row.name == name), None), page
+
+    def identity(self, text: str) -> str:
+        """Give the name under which something that a person wrote is counted; "" where it can be none."""
+        name = self.cleaned(text)
+        return self._fold(name) if self._fold is not None and name else name
+
+    async def reset(self) -> None:
+        """Delete everything that is kept of the board. Raises `StoreError`."""
+        await self._store.run(SCRIPT, [*self._keys, self.applied_key], "reset")
+
+    async def _page(self, verb: str, window: str, *arguments: int | str) -> Page:
+        keys, which, hidden = self._keys[:2], self._which(window), msgspec.json.encode(self._hidden())
+        steps = 0
+        while True:
+            reply = await self._store.run(SCRIPT, keys, verb, self._now, which, hidden, *arguments, writes=False)
+            if not cast("list[Reply]", reply)[6] or steps == MAX_AGE_STEPS:
+                break
+            steps += 1
+            await self.age()
+        total, offset, above, flat, shown, factor, _ = cast(
+            "tuple[int, int, int, list[bytes], list[bytes | None], bytes, int]", reply
+        )
+        return Page(total, list(self._rows(offset, above, flat, shown, float(factor) if window == TRENDING else None)))
+
+    def _which(self, window: str) -> bytes:
+        """Name the scores of a window as scoreboard.lua reads it."""
+        if window == TRENDING:
+            return msgspec.json.encode({"half_life_s": self.kept.half_life_s})
+        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), None))
+
+    def _rows(
+        self, offset: int, above: int, flat: list[bytes], shown: list[bytes | None], factor: float | None
+    ) -> Iterator[Row]:
         rank, previous = above + 1, None
         for place, (member, text, display) in enumerate(zip(flat[::2], flat[1::2], shown, strict=True), offset + 1):
-            score = self._whole(text)
-            if previous is not None and score != previous:
+            if previous is not None and text != previous:
                 rank = place
-            previous = score
+            previous = text
             name = member.decode("utf-8", "replace")
-            rows.append(Row(rank, name, name if display is None else display.decode("utf-8", "replace"), score))
-        return Page(total, rows)
+            score = self._whole(text) if factor is None else float(f"{float(text) * factor:.6g}")
+            yield Row(rank, name, name if display is None else display.decode("utf-8", "replace"), score)
 
-    def _counted(self, names: Iterable[str], displays: Mapping[str, str] = _NOTHING) -> tuple[bytes, bytes, bytes]:
-        """Count names as scoreboard.lua takes them."""
-        counts = Counter(names)
+    def _by_time(self, messages: Sequence[Message]) -> list[tuple[int, Counter[str]]]:
+        """Count the messages' names by when they came, all as one where nobody asks for that."""
+        if not self.is_timed:
+            return [(0, Counter([name for message in messages for name in message.names]))]
+        groups: dict[int, list[str]] = {}
+        for message in messages:
+            if len(message.times) == 1:
+                groups.setdefault(message.times[0][0], []).extend(message.names)
+                continue
+            begin = 0
+            for start, count in message.times:
+                groups.setdefault(start, []).extend(message.names[begin : begin + count])
+                begin += count
+        self._newest = max(self._newest, *groups) if groups else self._newest
+        return [(start, Counter(names)) for start, names in groups.items()]
+
+    def _counted(
+        self, groups: Sequence[tuple[int, Counter[str]]], displays: dict[str, str]
+    ) -> tuple[bytes, bytes, bytes]:
+        """Write counts as scoreboard.lua takes them."""
         if self._fold is None:
-            return msgspec.json.encode(counts), b"", msgspec.json.encode(displays)
-        identities, spelled = Counter[str](), list[tuple[str, str, int]]()
-        for spelling, count in counts.items():
-            identity = self._fold(spelling)
-            if identity:
-                identities[identity] += count
-            if identity not in ("", spelling):
-                spelled.append((identity, spelling, count))
-        return msgspec.json.encode(identities), msgspec.json.encode(spelled), msgspec.json.encode(displays)
+            return msgspec.json.encode(groups), b"", msgspec.json.encode(displays)
+        folded, spelled = list[tuple[int, Counter[str]]](), Counter[tuple[str, str]]()
+        for start, counts in groups:
+            identities = Counter[str]()
+            for spelling, count in counts.items():
+                identity = self._fold(spelling)
+                if identity:
+                    identities[identity] += count
+                if identity not in ("", spelling):
+                    spelled[identity, spelling] += count
+            folded.append((start, identities))
+        return (
+            msgspec.json.encode(folded),
+            msgspec.json.encode([(*names, count) for names, count in spelled.items()]),
+            msgspec.json.encode(displays),
+        )
 
     def _whole(self, text: bytes) -> int:
         score = float(text)

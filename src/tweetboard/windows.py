@@ -6,6 +6,13 @@ What must not come here: a clock, I/O, keys of Redis. Everything takes numbers o
 import math
 import re
 from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+ALL: Final = "all"
+"""What is asked for where no window is: the scores of all time."""
+
+TRENDING: Final = "trending"
+"""What the decaying scores are asked for by."""
 
 BUCKETS_PER_WINDOW = 60
 """A window loses its oldest bucket whole, so its edge is true to a sixtieth of its length."""
@@ -29,6 +36,46 @@ def parse_window(text: str) -> int:
 def bucket_s(window_s: int) -> int:
     """Width of the buckets that a window of this length is made of; both in whole seconds, at least 1."""
     return -(-window_s // BUCKETS_PER_WINDOW)  # rounded up, so that there are never more buckets than that
+
+
+class Window(NamedTuple):
+    """A sliding window: its name, the width of its buckets, and how many it is made of, the unfinished one included."""
+
+    name: str
+    bucket_s: int
+    buckets: int
+
+    def first_live(self, now: int) -> int:
+        """Start of the first bucket that is in the window at `now`, Unix seconds both."""
+        return now - now % self.bucket_s - (self.buckets - 1) * self.bucket_s
+
+
+class Kept(NamedTuple):
+    """What a board keeps besides the scores of all time: windows, and trending scores with a half-life, 0 for none."""
+
+    windows: tuple[Window, ...] = ()
+    half_life_s: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """All that can be asked for."""
+        return [ALL, *(window.name for window in self.windows), *([TRENDING] if self.half_life_s else [])]
+
+    @property
+    def finest_s(self) -> int:
+        """Width, in seconds, of the finest bucket that any of it goes by; 0 where time does not matter."""
+        widths = [window.bucket_s for window in self.windows]
+        return min([*widths, bucket_s(self.half_life_s)] if self.half_life_s else widths, default=0)
+
+
+NOTHING_MORE: Final = Kept()
+
+
+def window(text: str) -> Window:
+    """Make a window of its name; raises ValueError as `parse_window` does."""
+    length_s = parse_window(text)
+    width_s = bucket_s(length_s)
+    return Window(text, width_s, -(-length_s // width_s))
 
 
 def finest_bucket_s(windows_s: Iterable[int]) -> int:
