@@ -327,7 +327,7 @@ def test_a_stream_that_can_be_read_is_taken(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "embedded", "redis:", "redis://", "http://a", "unix://run/x", "unix://", "redis://a:b"]
+    "url", ["", "embedded", "redis:", "redis://", "http://a", "unix://run/x", "unix://", "redis://a:b", "redis://a/b"]
 )
 def test_a_redis_url_must_say_where(tmp_path: Path, url: str) -> None:
     (line,) = problems(tmp_path, redis__url=url)

@@ -414,6 +414,10 @@ class Command:
         self._folder = folder
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         return (self._folder / "command.out").read_text(encoding="utf-8")
 
@@ -476,6 +480,20 @@ async def until_reply(store: Store, reply: object, *asked: str) -> None:
     async with asyncio.timeout(20):
         while await store.execute(*asked) != reply:
             await asyncio.sleep(0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux shows what a process has loaded")
+async def test_ctrl_c_ends_a_process_that_has_only_begun(tmp_path: Path) -> None:
+    """At any moment of its first second, in most of which modules are imported: nobody has to press it again."""
+    for pause_ms in range(0, 1_000, 100):
+        async with command(tmp_path, "run", "--redis", redis_url(tmp_path / "nowhere"), "--port", "0") as running:
+            # Until our own imports begin it is Python's to hear the signal.
+            maps = Path(f"/proc/{running.pid}/maps")
+            while "msgspec" not in maps.read_text():
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(pause_ms / 1000)
+            assert await running.stopped(signal.SIGINT, 5) in (0, -signal.SIGINT), running.errors
+            assert "Traceback" not in running.errors
 
 
 async def test_a_replay_of_a_fifo_that_nobody_writes_to_ends_at_the_first_signal(tmp_path: Path) -> None:

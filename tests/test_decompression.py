@@ -1,6 +1,7 @@
 """Compressed bodies: the same bytes out however they came in, at once, and never much more at a time."""
 
 import gzip
+import hashlib
 import time
 import tracemalloc
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from tweetboard.decompression import (
     ACCEPT_ENCODING,
     BOMB_BYTES,
     BOMB_RATIO,
+    BROTLI_BYTES,
     ENCODINGS,
     PIECE_BYTES,
     Brotli,
@@ -127,6 +129,26 @@ def test_what_is_not_so_compressed_ends_the_connection(encoding: str, broken: by
     """So does a window of more than 8 MiB, which a server has no right to (RFC 9659)."""
     with pytest.raises(StreamLost, match=r"the body is not valid (gzip|brotli|zstd)"):
         decompressed(encoding, in_pieces(broken, size))
+
+
+@every
+@pytest.mark.parametrize("behind", [b"garbage", b"x" * 400])
+def test_what_came_before_the_garbage_is_not_lost(encoding: Encoding, behind: bytes) -> None:
+    """Of a brotli body the last bytes may be: its decoder hands nothing over in the call in which it fails."""
+    body = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
+    whole = COMPRESS[encoding](body)
+    found = bytearray()
+
+    def decompress() -> None:
+        decompressor = decompressor_for(encoding)
+        for chunk in in_pieces(whole + behind, 100_000):
+            for piece in decompressor.push(chunk):
+                found.extend(piece)
+
+    with pytest.raises(StreamLost):
+        decompress()
+    assert body.startswith(found)
+    assert len(found) >= (len(body) if encoding in MEMBERS else len(body) - 8 * BROTLI_BYTES)
 
 
 @pytest.fixture(scope="module", params=ALL)

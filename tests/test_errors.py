@@ -67,3 +67,8 @@ def test_whose_fault_it_is_can_be_told_by_type() -> None:
     assert issubclass(StoreUnavailable, StoreError)
     assert not issubclass(StreamError, StoreError)
     assert not issubclass(StoreError, StreamError)
+
+
+def test_an_upstream_writes_no_lines_of_its_own() -> None:
+    error = StreamLost("closed: 1011 bye\nERROR forged\x1b[2J\u202e über")
+    assert str(error) == r"closed: 1011 bye\nERROR forged\x1b[2J\u202e über"

@@ -12,6 +12,7 @@ from pipe import ListSource, a_pipe, on_the_boards, running
 from tweetboard.errors import StreamRefused
 from tweetboard.feed import Feed
 from tweetboard.framing import Block
+from tweetboard.pipe import Pipe
 from tweetboard.posts import Skip
 from tweetboard.presets import Place
 from tweetboard.settings import BoardSettings, Settings, StreamSettings
@@ -156,4 +157,19 @@ def test_a_path_that_leads_to_nothing_is_said_once(
     record = b'{"username": "alice", "items": [{"sku": "S1"}]}\n'
     for _ in range(30):
         feed.decoder.decode(Block(lines=record * 10))
-    assert caplog.messages == ["stream shop: at item[].sku nothing stands in the first 100 posts"]
+    assert caplog.messages == ["at item[].sku nothing stands in the first 100 posts"]
+
+
+def test_of_several_streams_each_may_know_a_path_that_the_others_do_not(
+    fake_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    boards = {
+        name: BoardSettings(key=name, field=field)
+        for name, field in {"skus": "item[].sku", "wikis": ".wiki", "names": ".username"}.items()
+    }
+    places = {name: Place("http://x/", "flat") for name in ("shop", "wiki")}
+    pipe = Pipe(fake_store, Settings(boards=boards), places)
+    pipe.feeds["shop"].decoder.decode(Block(lines=b'{"username": "alice"}\n' * 100))
+    assert caplog.messages == []
+    pipe.feeds["wiki"].decoder.decode(Block(lines=b'{"username": "mira", "wiki": "dewiki"}\n' * 100))
+    assert caplog.messages == ["at item[].sku nothing stands in the first 100 posts"]

@@ -21,7 +21,7 @@ from conftest import wait_for_socket, wait_until
 from tweetboard import store as store_module
 from tweetboard.channel import subscribe
 from tweetboard.embedded import find_binary
-from tweetboard.errors import StoreError, StoreRefused, StoreUnavailable
+from tweetboard.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 from tweetboard.lease import Lease
 from tweetboard.store import BACKOFF_S, Script, Store, open_store
 
@@ -666,3 +666,17 @@ async def test_whoever_is_not_let_in_is_told_no_version(valkey_url: str) -> None
     async with open_store(valkey_url.replace("unix://", "unix://nobody:wrong@"), connections=1) as store:
         with pytest.raises(StoreRefused, match="invalid username-password pair"):
             await store.version()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("ssl_ca_certs=/nowhere/ca.pem", "redis.url: ssl_ca_certs: there is no /nowhere/ca.pem"),
+        ("ssl_cert_reqs=perhaps", "redis.url: .*perhaps"),
+        ("nonsense=1", "redis.url: .*nonsense"),
+    ],
+)
+async def test_an_option_that_cannot_be_right_is_named_before_anything_is_opened(option: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        async with open_store(f"rediss://localhost/0?{option}", connections=1):
+            pass

@@ -381,7 +381,7 @@ async def test_a_stream_that_numbers_anew_is_said(
     )
     async with Upstream([], usual=answer).serving() as upstream:
         assert await take(HttpStream(client, upstream.url), 1, "40") == [b"y"]
-    assert [message for message in caplog.messages if "if it numbers anew" in message and "before, 40," in message]
+    assert [message for message in caplog.messages if "if it numbers anew" in message and "before, now 40," in message]
     assert len([message for message in caplog.messages if "numbers anew" in message]) == 1
     assert delays == []
 

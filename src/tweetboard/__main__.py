@@ -1,11 +1,21 @@
-"""`python -m tweetboard`."""
+"""`python -m tweetboard`, and the command `tweetboard`."""
 
+import signal
 import sys
 
-if __name__ == "__main__":
-    try:
-        from tweetboard.cli import main
 
-        sys.exit(main())
-    except KeyboardInterrupt:  # before there is a loop that hears it
-        sys.exit(130)
+def main() -> int:
+    """Run the command line; Ctrl-C before there is a loop that hears it ends the process at once."""
+    # Python's own handler raises KeyboardInterrupt anywhere: within an import's callback nobody would ever hear of it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from tweetboard.cli import main as command_line  # noqa: PLC0415 - takes half a second, in which somebody may stop it
+
+    try:
+        return command_line()
+    except KeyboardInterrupt:  # behind the loop, which gives the signal back to Python
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -31,6 +31,9 @@ A bomb is a thousand to one in gzip, and a hundred thousand in the others.
 BOMB_BYTES: Final = 64 << 20
 """A body that has become so much more than its `BOMB_RATIO` allows is an attack, in however small chunks it came."""
 
+BROTLI_BYTES: Final = 256
+"""So much goes into the decoder at once: what the last of it decodes to is lost where it does not end well."""
+
 ZSTD_WINDOW_LOG: Final = 23
 """8 MiB: what a server may ask of a client's memory (RFC 9659); without a bound a frame's head could ask for 128."""
 
@@ -118,7 +121,11 @@ class Gzip(_Compressed):
 
 
 class Brotli(_Compressed):
-    """A brotli body (RFC 7932), which is one: nothing may follow its end. Its window is 16 MiB at most."""
+    """A brotli body (RFC 7932), which is one: nothing may follow its end. Its window is 16 MiB at most.
+
+    What the library has decoded it keeps to itself where it finds something wrong in the same call: so it is given
+    little at a time, and what came before that is not lost with it.
+    """
 
     _name = "brotli"
     _invalid = brotli.error
@@ -128,10 +135,12 @@ class Brotli(_Compressed):
         self._body = brotli.Decompressor()
 
     def _pieces(self, chunk: bytes) -> Iterator[bytes]:
-        # Only an empty piece says that nothing is left behind. The limit is overshot by up to half as much again.
-        while piece := self._body.process(chunk, output_buffer_limit=PIECE_BYTES // 4):
-            chunk = b""  # the decoder keeps what it has not come to
-            yield piece
+        for begin in range(0, len(chunk), BROTLI_BYTES):
+            part = chunk[begin : begin + BROTLI_BYTES]
+            # Only an empty piece says that nothing is left behind. The limit is overshot by up to half as much again.
+            while piece := self._body.process(part, output_buffer_limit=PIECE_BYTES // 4):
+                part = b""  # the decoder keeps what it has not come to
+                yield piece
         self.whole = self._body.is_finished()
 
 

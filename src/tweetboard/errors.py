@@ -34,7 +34,13 @@ class ConfigurationError(TweetboardError):
 
 
 class StreamError(TweetboardError):
-    """The upstream failed."""
+    """The upstream failed; its own words may be in the message, which has no control characters of theirs."""
+
+    def __init__(self, message: str) -> None:
+        # Otherwise an upstream could write lines of its own into the log, or to the terminal.
+        super().__init__(
+            "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in message)
+        )
 
 
 class StreamRefused(StreamError):

@@ -16,6 +16,7 @@ from tweetboard.errors import StreamError
 from tweetboard.filtering import Filtered
 from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import Skipped
+from tweetboard.formats.paths import Path
 from tweetboard.framing import Block
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
@@ -48,16 +49,49 @@ EXPECTED: Final = frozenset(
 log = logging.getLogger(__name__)
 
 
+class UnmetPaths:
+    """The paths at which nothing stands in any of so many `streams`: most likely they are misspelt."""
+
+    def __init__(self, paths: Sequence[Path], streams: int) -> None:
+        self._texts = {place: path.text for place, path in enumerate(paths)}
+        self._waiting_for = streams
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def look_at(self, posts: Sequence[Post]) -> None:
+        """Take out those at which something stands in one of the posts."""
+        for place in [place for place in self._texts if any(post.fields[place] for post in posts)]:
+            del self._texts[place]
+
+    def seen_enough(self) -> None:
+        """Note that a stream has brought `EMPTY_POSTS`; when all have, log what is left."""
+        self._waiting_for -= 1
+        if self._waiting_for == 0:
+            for text in self._texts.values():
+                log.warning("at %s nothing stands in the first %d posts", text, EMPTY_POSTS)
+            self._texts.clear()
+
+
 class Feed:
     """The stream `name` at `place`, feeding the settings' boards; `holder` is the name of this instance.
 
-    People call it by its `title`.
+    People call it by its `title`. Which paths are `unmet` it shares with the other streams.
 
     `state` is to be set to that of the source, and `on_posts` to what is called whenever it brings some; `failure` is
     why the stream ended for good.
     """
 
-    def __init__(self, store: Store, settings: Settings, name: str, place: Place, holder: str, title: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        name: str,
+        place: Place,
+        holder: str,
+        title: str = "",
+        unmet: UnmetPaths | None = None,
+    ) -> None:
         boards, paths = boards_of(settings)
         self.name, self.title = name, title or name
         self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()], title)
@@ -79,8 +113,7 @@ class Feed:
         self.on_posts: Callable[[], None] = lambda: None
         self._decoded_posts = 0
         self._behind_s = 0.0
-        self._empty_paths = dict.fromkeys(path.text for path in paths)
-        self._places = [path.text for path in paths]
+        self._unmet = UnmetPaths(paths, 1) if unmet is None else unmet
 
     @property
     def stall_timeout_s(self) -> float:
@@ -91,9 +124,11 @@ class Feed:
     def _decode(self, block: Block) -> list[Post]:
         posts = self._decoder.decode(block)
         if posts:
+            if self._unmet:
+                self._unmet.look_at(posts)
+                if self._decoded_posts < EMPTY_POSTS <= self._decoded_posts + len(posts):
+                    self._unmet.seen_enough()
             self._decoded_posts += len(posts)
-            if self._empty_paths:
-                self._look_at_paths(posts)
             self._behind_s = time.time() - posts[-1].time if posts[-1].time else 0.0
             self.on_posts()
         return posts
@@ -126,16 +161,6 @@ class Feed:
                 )
             else:
                 log.info("stream %s: posts come again, or so few are what is usual now", self.title)
-
-    def _look_at_paths(self, posts: Sequence[Post]) -> None:
-        """Log once which paths have led to nothing in the first posts: most likely they are misspelt."""
-        for place, text in enumerate(self._places):
-            if any(post.fields[place] for post in posts):
-                self._empty_paths.pop(text, None)
-        if self._decoded_posts >= EMPTY_POSTS:
-            for text in self._empty_paths:
-                log.warning("stream %s: at %s nothing stands in the first %d posts", self.title, text, EMPTY_POSTS)
-            self._empty_paths.clear()
 
     async def report(self) -> None:
         """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""

@@ -200,8 +200,11 @@ class Outbox:
         self._unapplied_names = 0
         self._measure()
 
-    def gather(self, posts: list[Post], position: str, now: int) -> None:
-        """Put one post or more into the last draft, or into a new one where that is full."""
+    def gather(self, posts: list[Post], position: str, now: int, again: Iterable[str] = ()) -> None:
+        """Put one post or more into the last draft, or into a new one where that is full.
+
+        The ids that came `again` go out with it, to be kept for longer.
+        """
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
                 self._drafts[-1].seal()
@@ -210,6 +213,7 @@ class Outbox:
         before = draft.names
         draft.add(posts, position, now=now, bucket_s=self._bucket_s)
         if self._keep_ids:
+            draft.ids += again
             draft.ids += [post.id for post in posts if post.id]
         self._published.posts += len(posts)
         self._published.names += draft.names - before
@@ -321,15 +325,16 @@ class Outbox:
 
 
 class RecentIds:
-    """The ids of the last posts, so that an upstream's refill counts none of them twice; bounded by age.
+    """The ids of the last posts, so that what an upstream sends again is counted once; bounded by age.
 
-    An id is forgotten `keep_s` seconds after it was last added; 0 keeps none. A pause of the stream makes no id older:
-    what comes again after it came just before it.
+    An id is forgotten `keep_s` seconds after it last came; 0 keeps none. Only new posts make ids older: what comes
+    again after a pause, or over and over because connections do not last, came just before it.
     """
 
     def __init__(self, keep_s: int) -> None:
         self.keep_s = keep_s
         self._seen: dict[str, float] = {}
+        self._again: dict[str, None] = {}
         self._age_s = 0.0
         self._at_s = 0.0
 
@@ -337,24 +342,33 @@ class RecentIds:
         """Start over with ids that an earlier session has stored."""
         self._at_s = now_s
         self._seen = dict.fromkeys(ids, self._age_s)
+        self._again.clear()
 
     def new(self, posts: list[Post], now_s: float) -> list[Post]:
-        """Leave out the posts that were there already."""
+        """Leave out the posts that were there already; they are as young as new ones from here on."""
         if not self.keep_s:
             return posts
-        self._age_s += min(now_s - self._at_s, LONGEST_TICK_S)
-        self._at_s = now_s
         fresh = []
         for post in posts:
-            if post.id in self._seen:
-                continue
+            if self._seen.pop(post.id, None) is not None:
+                self._again[post.id] = None
+            else:
+                fresh.append(post)
             if post.id:
-                self._seen[post.id] = self._age_s
-            fresh.append(post)
-        oldest_s = self._age_s - self.keep_s
-        while self._seen and self._seen[post_id := next(iter(self._seen))] <= oldest_s:  # they stand in order of age
-            del self._seen[post_id]
+                self._seen[post.id] = self._age_s  # behind all others, as the last one that came
+        if fresh:
+            self._age_s += min(now_s - self._at_s, LONGEST_TICK_S)
+            self._at_s = now_s
+            oldest_s = self._age_s - self.keep_s
+            while self._seen and self._seen[post_id := next(iter(self._seen))] <= oldest_s:
+                del self._seen[post_id]
         return fresh
+
+    def again(self) -> list[str]:
+        """Give out the ids that have come again since this was asked last: they are to be stored anew."""
+        ids = list(self._again)
+        self._again.clear()
+        return ids
 
 
 def _names(drafts: Iterable[Draft]) -> int:

@@ -16,7 +16,7 @@ from tweetboard.blocklist import Blocklist
 from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
-from tweetboard.feed import Feed
+from tweetboard.feed import Feed, UnmetPaths
 from tweetboard.lease import Lease, instance_name
 from tweetboard.presets import Place
 from tweetboard.publisher import Source
@@ -55,8 +55,10 @@ class Pipe:
     ) -> None:
         holder = instance_name()
         self.store = store
+        boards, paths = boards_of(settings)
+        unmet = UnmetPaths(paths, len(streams))
         self.feeds = {
-            name: Feed(store, settings, name, place, holder, (titles or {}).get(name, ""))
+            name: Feed(store, settings, name, place, holder, (titles or {}).get(name, ""), unmet)
             for name, place in streams.items()
         }
         self.blocklist = Blocklist(settings.filter.blocklist)
@@ -70,7 +72,7 @@ class Pipe:
                 clock=clock,
                 hidden=self._hidden(folded=board.fold is not None),
             )
-            for name, board in boards_of(settings)[0].items()
+            for name, board in boards.items()
         }
         self.bare = Lease(store, "tweetboard:bare", holder)
         journals = [feed.journal for feed in self.feeds.values()]

@@ -168,9 +168,9 @@ class Publisher:
         if left.lost_names:
             self.published.lost_names += left.lost_names
             log.error(
-                "up to %d names are lost: their session has ended, and upstream cannot go back; only what it refills "
-                "for whoever came next is counted all the same",
-                left.lost_names,
+                "stream %s: up to %d names are lost: their session has ended, and upstream cannot go back; only what "
+                "it refills for whoever came next is counted all the same",
+                *(self._journal.title, left.lost_names),
             )
         if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody
             self._given_up_names += left.lost_names if begun is None else left.dropped_names
@@ -233,7 +233,7 @@ class Publisher:
         fresh = self._ids.new(posts, time.monotonic())
         self.published.repeats += len(posts) - len(fresh)
         if fresh:
-            self._outbox.gather(fresh, position, int(time.time()))
+            self._outbox.gather(fresh, position, int(time.time()), self._ids.again())
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:

@@ -97,6 +97,8 @@ def _is_address(url: str, *schemes: str) -> bool:
         return False
     # unix:// with two slashes would silently take the first folder for a host.
     is_whole = not parts.hostname and len(parts.path) > 1 if parts.scheme == "unix" else bool(parts.hostname)
+    if parts.scheme in ("redis", "rediss"):  # redis-py would silently take another path for database 0
+        is_whole = is_whole and re.fullmatch(r"/?|/[0-9]{1,9}", parts.path) is not None
     return is_whole and url.startswith(tuple(f"{scheme}://" for scheme in schemes)) and _is_plain(url)
 
 

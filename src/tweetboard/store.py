@@ -11,9 +11,10 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 import redis.asyncio as aioredis
@@ -262,8 +263,9 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
     try:
         pool = aioredis.ConnectionPool.from_url(url)
         pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses options that do not exist
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise ConfigurationError(f"redis.url: {str(error).rpartition('__init__() ')[2]}") from error
+    _check_files(pool.connection_kwargs)
     pool.max_connections = connections
     pool.connection_kwargs.pop("max_connections", None)
     pool.connection_kwargs |= {
@@ -287,6 +289,13 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
             # The pool closes each connection in a task: cancelled before its first turn of the loop, that closes none.
             # Whatever is still open is closed here, where there is no moment for another cancellation.
             await _close([*pool._available_connections, *pool._in_use_connections])  # noqa: SLF001
+
+
+def _check_files(options: Mapping[str, object]) -> None:
+    """Look whether what TLS needs is there: at each attempt to connect its absence would look like a server's."""
+    for option in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        if (path := options.get(option)) and not Path(str(path)).exists():
+            raise ConfigurationError(f"redis.url: {option}: there is no {path}")
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:

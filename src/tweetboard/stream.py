@@ -45,7 +45,7 @@ Not every stream has a stall watch: posts may be hours apart. TCP_KEEPALIVE is m
 ACCEPT: Final = "text/event-stream, application/x-ndjson, application/json, */*;q=0.5"
 
 MANY_REPEATS: Final = 1_000
-"""So many on one connection are more than what a stream sends again around the place where it goes on."""
+"""When a stream has sent so many again, over all connections, somebody should hear of it."""
 
 MAX_ID_CHARS: Final = 4096
 """A longer event id is no position: servers take some 8 KiB of headers, and int() at most 4,300 digits."""
@@ -263,7 +263,6 @@ class Resumed:
         self._position = position
         self._last = self._asked_after = _number(position)
         self._state = state
-        self._repeats = 0
 
     def new(self, block: Block, last_id: str = "") -> tuple[Block, str]:
         """Leave out the repeats; returns the rest and the position after it.
@@ -281,13 +280,13 @@ class Resumed:
         return block, self._position
 
     def _note_repeats(self, count: int) -> None:
+        before = self._state.repeats
         self._state.repeats += count
-        before, self._repeats = self._repeats, self._repeats + count
-        if before < MANY_REPEATS <= self._repeats:
+        if before < MANY_REPEATS <= self._state.repeats:
             log.warning(
-                "the stream sends events whose ids are not above the last one before, %d, and they are left out as "
-                "repeats; if it numbers anew, give it another stream.name",
-                self._asked_after,
+                "the stream sends events whose ids are not above the last one before, now %d, and they are left out as "
+                "repeats, %d so far; if it numbers anew, give it another stream.name",
+                *(self._asked_after, self._state.repeats),
             )
 
     def _is_new(self, event_id: str) -> bool:

@@ -64,6 +64,15 @@ def test_to_go_on_each_time_is_stepped_back_a_millisecond_and_offsets_stay() -> 
     ]
 
 
+def test_a_topic_that_has_long_been_quiet_is_not_stepped_back() -> None:
+    """Its last event would come again at every connection, long after its id is forgotten, and count each time."""
+    position = [
+        {"topic": "codfw.x", "partition": 0, "timestamp": 1795341590001},
+        {"topic": "eqiad.x", "partition": 0, "timestamp": 1795341600001},
+    ]
+    assert json.loads(resume_id(json.dumps(position))) == [position[0], {**position[1], "timestamp": 1795341600000}]
+
+
 @pytest.mark.parametrize("position", ["", "7", "{}", "[1]", "[", '[{"timestamp":[]}]'])
 def test_an_id_of_any_other_shape_is_sent_back_as_it_stands(position: str) -> None:
     assert resume_id(position) == position

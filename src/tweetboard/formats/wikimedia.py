@@ -64,17 +64,23 @@ def resume_id(position: str) -> str:
     """Make a Last-Event-ID of the last event's id: what came in the same millisecond is asked for again.
 
     An event's id already names the millisecond after it, so a connection that goes on from there would leave out what
-    else that millisecond brought; repeats are known by `meta.id`. What is no such id is sent back as it stands.
+    else that millisecond brought; repeats are known by `meta.id`. Of a topic that has been quiet for so long that its
+    last event's may be forgotten all of that has come. What is no such id is sent back as it stands.
     """
     try:
         places = _PLACES.decode(position)
     except msgspec.DecodeError:
         return position
-    for place in places:
-        if isinstance(timestamp := place.get("timestamp"), int):
-            place["timestamp"] = timestamp - 1
+    times = [place.get("timestamp") for place in places]
+    newest = max((time for time in times if isinstance(time, int)), default=0)
+    for place, time in zip(places, times, strict=True):
+        if isinstance(time, int) and time > newest - QUIET_MS:
+            place["timestamp"] = time - 1
     return msgspec.json.encode(places).decode()
 
+
+QUIET_MS: Final = 10_000
+"""A topic without an event for so long while others have some has nothing more of that millisecond."""
 
 _FAR_FUTURE_S: Final = 1 << 40
 # Of the projects that have a wiki a language; Commons, Wikidata and the like have none.
