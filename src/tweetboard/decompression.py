@@ -31,8 +31,12 @@ A bomb is a thousand to one in gzip, and a hundred thousand in the others.
 BOMB_BYTES: Final = 64 << 20
 """A body that has become so much more than its `BOMB_RATIO` allows is an attack, in however small chunks it came."""
 
-BROTLI_BYTES: Final = 256
-"""So much goes into the decoder at once: what the last of it decodes to is lost where it does not end well."""
+STEP_BYTES: Final = 128
+"""So much goes into a decoder at once.
+
+What it has decoded it keeps to itself where it finds something wrong in the same call, such as a proxy's error page
+behind the posts: so little is lost with that.
+"""
 
 ZSTD_WINDOW_LOG: Final = 23
 """8 MiB: what a server may ask of a client's memory (RFC 9659); without a bound a frame's head could ask for 128."""
@@ -81,16 +85,27 @@ class _Compressed(ABC):
         """
         ratio = BOMB_RATIO[self._name]
         self._excess = max(self._excess - ratio * len(chunk), 0)
+        found = bytearray()
         try:
-            for piece in self._pieces(chunk):
+            for piece in self._steps(chunk):
                 self._excess += len(piece)
                 if self._excess > BOMB_BYTES:
                     told = f"the body grows more than {ratio} to 1: a decompression bomb"
                     raise StreamLost(told, cause="encoding")
-                if piece:
-                    yield piece
+                if found and len(found) + len(piece) > PIECE_BYTES:
+                    yield bytes(found)
+                    found.clear()
+                found += piece
         except self._invalid as error:
+            if found:
+                yield bytes(found)
             raise StreamLost(f"the body is not valid {self._name}: {error}", cause="encoding") from error
+        if found:
+            yield bytes(found)
+
+    def _steps(self, chunk: bytes) -> Iterator[bytes]:
+        for begin in range(0, len(chunk), STEP_BYTES):
+            yield from self._pieces(chunk[begin : begin + STEP_BYTES])
 
     @abstractmethod
     def _pieces(self, chunk: bytes) -> Iterator[bytes]: ...
@@ -121,11 +136,7 @@ class Gzip(_Compressed):
 
 
 class Brotli(_Compressed):
-    """A brotli body (RFC 7932), which is one: nothing may follow its end. Its window is 16 MiB at most.
-
-    What the library has decoded it keeps to itself where it finds something wrong in the same call: so it is given
-    little at a time, and what came before that is not lost with it.
-    """
+    """A brotli body (RFC 7932), which is one: nothing may follow its end. Its window is 16 MiB at most."""
 
     _name = "brotli"
     _invalid = brotli.error
@@ -135,12 +146,10 @@ class Brotli(_Compressed):
         self._body = brotli.Decompressor()
 
     def _pieces(self, chunk: bytes) -> Iterator[bytes]:
-        for begin in range(0, len(chunk), BROTLI_BYTES):
-            part = chunk[begin : begin + BROTLI_BYTES]
-            # Only an empty piece says that nothing is left behind. The limit is overshot by up to half as much again.
-            while piece := self._body.process(part, output_buffer_limit=PIECE_BYTES // 4):
-                part = b""  # the decoder keeps what it has not come to
-                yield piece
+        # Only an empty piece says that nothing is left behind. The limit is overshot by up to half as much again.
+        while piece := self._body.process(chunk, output_buffer_limit=PIECE_BYTES // 4):
+            chunk = b""  # the decoder keeps what it has not come to
+            yield piece
         self.whole = self._body.is_finished()
 
 
