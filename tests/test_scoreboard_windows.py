@@ -10,6 +10,7 @@ from typing import Final, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from tweetboard import scoreboard
 from tweetboard.channel import Message
@@ -369,7 +370,89 @@ async def test_a_window_that_is_over_is_gone_in_one_step(store: Store) -> None:
     await board.apply([(NOW - 7 * number, f"tag{number}") for number in range(40)])
     clock.now += 86_400
     assert not await board.scores.age()
-    assert await store.execute("KEYS", f"{KEY}:*5m*") == [f"{KEY}:from:5m".encode()]
+    assert await store.execute("KEYS", f"{KEY}:*[wb][iu][nc][dk][oe][wt]*:5m*") == []
+
+
+# --- What came when, and how ranks have changed ---
+
+
+async def test_a_names_history_is_its_count_in_each_bucket(store: Store) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("9s"),)))
+    await board.begin()
+    await board.apply([(NOW - 8, "tea"), (NOW - 4, "tea"), (NOW - 4, "salt"), (NOW, "tea"), (NOW, "Tea")])
+    page = await board.scores.top(window="9s", history=True)
+    assert {row.name: row.history for row in page.rows} == {
+        "tea": [1, 0, 0, 0, 1, 0, 0, 0, 2],
+        "salt": [0, 0, 0, 0, 1, 0, 0, 0, 0],
+    }
+    clock.now += 2
+    row, _ = await board.scores.near("tea", window="9s", history=True)
+    assert row is not None
+    assert row.history == [0, 0, 1, 0, 0, 0, 2, 0, 0]
+    assert row.score == 3
+    (row, *_) = (await board.scores.top(history=True)).rows
+    assert row.history is UNSET
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), POSTS), max_size=10))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_a_history_adds_up_to_the_score(store: Store, flows: list[tuple[int, list[tuple[int, str]]]]) -> None:
+    clock = Clock()
+    board = Board(store, clock)
+    await board.begin()
+    for gap, posts in flows:
+        clock.now += gap
+        await board.apply([(clock.now + offset, name) for offset, name in posts])
+    for one in KEPT.windows:
+        for row in (await board.scores.top(window=one.name, history=True)).rows:
+            assert isinstance(row.history, list)
+            assert len(row.history) == one.buckets
+            assert sum(row.history) == row.score
+
+
+@pytest.mark.parametrize(("name", "bucket_s"), [("5m", 5), ("all", 60), ("trending", 60)])
+async def test_a_change_is_of_the_ranks_a_bucket_before_the_unfinished_one(
+    store: Store, name: str, bucket_s: int
+) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),), 3600))
+    await board.begin()
+
+    async def changes() -> dict[str, object]:
+        return {row.name: row.change for row in (await board.scores.top(window=name)).rows}
+
+    await board.apply([(NOW, "tea"), (NOW, "tea"), (NOW, "salt")])
+    await board.age()
+    assert await changes() == {"tea": UNSET, "salt": UNSET}, "nothing is known of a bucket before"
+    clock.now += bucket_s
+    await board.age()
+    await board.apply([(clock.now, "bread")] * 5)
+    assert await changes() == {"bread": "new", "tea": -1, "salt": -1}
+    clock.now += bucket_s
+    await board.age()
+    await board.apply([(clock.now, "salt")] * 3)
+    assert await changes() == {"bread": "new", "salt": 0, "tea": -2}
+    clock.now += bucket_s
+    await board.age()
+    assert await changes() == {"bread": 0, "salt": 1, "tea": -1}
+    clock.now += 3 * bucket_s
+    await board.age()
+    assert set((await changes()).values()) == {UNSET}, "what was noted is too old"
+
+
+async def test_of_changes_too_hidden_names_are_as_if_they_were_not_there(store: Store) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    hidden: list[str] = ["spam"]
+    board.scores = Scoreboard(store, "hashtags", KEY, fold, kept=board.kept, clock=clock, hidden=lambda: hidden)
+    await board.apply([(NOW, "spam")] * 9 + [(NOW, "tea"), (NOW, "tea"), (NOW, "salt")])
+    for _ in range(2):
+        clock.now += 5
+        await board.age()
+    rows = (await board.scores.top(window="5m")).rows
+    assert [(row.name, row.rank, row.change) for row in rows] == [("tea", 1, 0), ("salt", 2, 0)]
 
 
 # --- One name ---

@@ -1,16 +1,16 @@
--- One board. Every change of its scores begins here; bulk.lua, spelling.lua and windows.lua stand before it.
+-- One board. Every change of its scores begins here; bulk.lua, spelling.lua, windows.lua and pages.lua stand before it.
 --
 -- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
 --        ARGV: verb, stream, session, first, last, now, kept, names.
 -- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
--- age    KEYS: board.                                         ARGV: see windows.lua.
--- top    KEYS: board, shown.  ARGV: verb, now, which scores, hidden names as JSON, offset, limit.
--- near   KEYS: board, shown.  ARGV: verb, now, which scores, hidden names as JSON, name, how many around it.
+-- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
+-- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, with their history or not, offset, limit.
+-- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, with their history or not, name, how many around it.
 -- reset  KEYS: all keys of the board that do not depend on its windows.
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], [[name, its spelling, how many]...] for all that
 -- are spelled otherwise, {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s":
--- seconds or 0}; "which scores" is one of those windows, or {"half_life_s": seconds}, or null for those of all time.
+-- seconds or 0}. `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
 -- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
 -- ends the script before it has changed anything. Answers how many windows a clock that went back has cost.
@@ -57,92 +57,77 @@ local function bare()
   return add(tonumber(ARGV[3]), ARGV[4], 5)
 end
 
--- Which scores are asked for: their key, what each is to be multiplied by, and whether time must pass for them first.
-local function chosen()
-  local now, which = tonumber(ARGV[2]), cjson.decode(ARGV[3])
-  if type(which) ~= 'table' then return board, 1, false end
-  if which.half_life_s then
-    local landmark, afresh = trending_state(now, which.half_life_s)
-    return board .. ':trending', landmark and 2 ^ ((landmark - now) / which.half_life_s) or 1, afresh
+-- One small step of what time does: take names out of windows, sweep, note ranks. Answers {whether there may be more to do,
+-- the next step's cursor, how much a clock that went back has cost}.
+local function age()
+  local now, kept, hide = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+  local cursor, limit, cleared, cost = ARGV[5], tonumber(ARGV[6]), 0, 0
+  for _, window in ipairs(kept.windows) do
+    limit, cursor, cost = age_window(window, now, cursor, limit)
+    cleared = cleared + cost
+    if limit <= 0 then return {1, cursor, cleared} end
   end
-  local first, unfinished = span(which, now)
-  local oldest, from = at_end(which, 'ZRANGE'), redis.call('GET', key_of('from', which))
-  return key_of('window', which), 1, (oldest and oldest < first) or (from and tonumber(from) > unfinished)
+  if kept.half_life_s > 0 then
+    limit, cursor, cost = age_trending(now, kept.half_life_s, limit)
+    cleared = cleared + cost
+    if limit <= 0 then return {1, cursor, cleared} end
+    note_ranks('trending', board .. ':trending', MINUTE, hide, now)
+  end
+  for _, window in ipairs(kept.windows) do note_ranks(window[1], key_of('window', window), window[2], hide, now) end
+  note_ranks('all', board, MINUTE, hide, now)
+  return {0, '0', cleared}
 end
 
--- Find the hidden names that are in a set, name -> score, how many these are, and in ascending order the places of those
--- that may stand above the end of a page: looking a place up costs ten times as much as a score.
-local function hidden(set, names, page_end)
-  local scores, count, places = {}, 0, {}
-  for i, score in ipairs(read('ZMSCORE', set, names)) do
-    if score then scores[names[i]], count = tonumber(score), count + 1 end
+-- What is asked for: the scores' key, their buckets' width, what each is to be multiplied by, and whether time must pass
+-- for them first.
+local function chosen(scores, now)
+  if scores[1] == 'all' then return board, MINUTE, 1, false end
+  if scores[1] == 'trending' then
+    local landmark, afresh = trending_state(now, scores[2])
+    return board .. ':trending', MINUTE, landmark and 2 ^ ((landmark - now) / scores[2]) or 1, afresh
   end
-  if count > 0 then
-    local last = redis.call('ZREVRANGE', set, page_end + count, page_end + count, 'WITHSCORES')[2]
-    for name, score in pairs(scores) do
-      if not last or score >= tonumber(last) then places[#places + 1] = redis.call('ZREVRANK', set, name) end
-    end
-    table.sort(places)
-  end
-  return scores, count, places
+  local first, unfinished = span(scores, now)
+  local oldest, from = at_end(scores, 'ZRANGE'), redis.call('GET', key_of('from', scores))
+  local stale = (oldest and oldest < first) or (from and tonumber(from) > unfinished)
+  return key_of('window', scores), scores[2], 1, stale
 end
 
--- Read one page, as if the hidden names were not there: how many names there are, the place of the page's first row, how
--- many stand above that, the rows, and how they are shown.
-local function page(set, hide, first, limit)
-  local offset, last = first, first + limit - 1
-  local without, count, places = hidden(set, hide, last)
-  for _, place in ipairs(places) do
-    if place <= first then first = first + 1 end
-    if place <= last then last = last + 1 end
-  end
-  local found = limit > 0 and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
-  local rows, names = {}, {}
-  for i = 1, #found, 2 do
-    if not without[found[i]] then
-      rows[#rows + 1], rows[#rows + 2], names[#names + 1] = found[i], found[i + 1], found[i]
-    end
-  end
-  local above = #rows > 0 and redis.call('ZCOUNT', set, '(' .. rows[2], '+inf') or 0
-  for _, score in pairs(without) do
-    if #rows > 0 and score > tonumber(rows[2]) then above = above - 1 end
-  end
-  return {redis.call('ZCARD', set) - count, offset, above, rows, read('HMGET', shown, names)}
-end
-
-local function answer(found, factor, stale)
-  found[6], found[7] = string.format('%.17g', factor), stale and 1 or 0
-  return found
+-- Answers {whether time must pass first, how many names there are, the place of the first row, how many stand above it,
+-- names and scores by turns, how they are shown, what scores are to be multiplied by, whether ranks before are known,
+-- these, counts by bucket}.
+local function read_page(locate)
+  local now, hide, scores = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+  local set, width, factor, stale = chosen(scores, now)
+  local first, limit = locate(set, hide)
+  local total, above, rows = page(set, hide, first, limit)
+  local names = {}
+  for i = 1, #rows, 2 do names[#names + 1] = rows[i] end
+  local before = ranks_before(scores[1], width, names, now)
+  return {
+    stale and 1 or 0, total, first, above, rows, read('HMGET', shown, names), string.format('%.17g', factor),
+    before and 1 or 0, before or {}, ARGV[5] == '1' and #scores == 3 and history(scores, names, now) or {},
+  }
 end
 
 local function top()
-  local set, factor, stale = chosen()
-  return answer(page(set, cjson.decode(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])), factor, stale)
+  return read_page(function() return tonumber(ARGV[6]), tonumber(ARGV[7]) end)
 end
 
--- Read the rows around a name, as many on each side of it; none where it is not there, or hidden.
+-- The rows around a name, as many on each side of it; none where it is not there, or hidden.
 local function near()
-  local set, factor, stale = chosen()
-  local hide, name, around = cjson.decode(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-  local place = redis.call('ZREVRANK', set, name)
-  local without, _, places = hidden(set, hide, place or 0)
-  if not place or without[name] then return answer(page(set, hide, 0, 0), factor, stale) end
-  local above = 0
-  for _, other in ipairs(places) do
-    if other < place then above = above + 1 end
-  end
-  local first = math.max(place - above - around, 0)
-  return answer(page(set, hide, first, place - above + around - first + 1), factor, stale)
+  return read_page(function(set, hide)
+    local place, around = place_of(set, hide, ARGV[6]), tonumber(ARGV[7])
+    if not place then return 0, 0 end
+    local first = math.max(place - around, 0)
+    return first, place + around - first + 1
+  end)
 end
 
 local function reset()
-  local kept = redis.call('GET', board .. ':windows')
-  for _, window in ipairs(kept and cjson.decode(kept).windows or {}) do
-    forget(window)
-    redis.call('UNLINK', key_of('from', window))
-  end
+  local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
+  for _, window in ipairs(kept.windows) do drop_window(window) end
   forget_trending()
-  return redis.call('UNLINK', board .. ':windows', unpack(KEYS))
+  return redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', unpack(KEYS))
 end
 
 local verbs = {apply = apply, bare = bare, age = age, top = top, near = near, reset = reset}

@@ -6,8 +6,9 @@ Pub/Sub or HTTP, or a clock of its own.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, cast
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
-from tweetboard.store import Reply, Script, Store
+from tweetboard.store import Script, Store
 from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 
 AGE_NAMES: Final = 4_096
@@ -24,21 +25,29 @@ AGE_NAMES: Final = 4_096
 MAX_AGE_STEPS: Final = 250
 """A reader waits for no more of them than these, a second or so; beyond it what it reads is still a little old."""
 
-SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "windows"))
+SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "windows", "pages"))
 """Every step that a board takes inside Redis."""
 
 
-class Row(msgspec.Struct, frozen=True):
+RANKED: Final = 1_000
+"""Of so many names it is known what rank they had before."""
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a board; names with the same score share a rank (1, 2, 2, 4).
 
     `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
-    scores are no whole numbers.
+    scores are no whole numbers. `change` says by how many ranks it has risen since a bucket ago, "new" where it was not
+    among the first `RANKED` then, and nothing where that is not known. `history` has its counts in each bucket of the
+    window, the unfinished one last.
     """
 
     rank: int
     name: str
     display: str
     score: int | float
+    change: int | Literal["new"] | msgspec.UnsetType = msgspec.UNSET
+    history: list[int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -46,6 +55,21 @@ class Page(msgspec.Struct, frozen=True):
 
     total: int
     rows: list[Row]
+
+
+class Reading(msgspec.Struct, array_like=True):
+    """What scoreboard.lua answers of a page."""
+
+    stale: int
+    total: int
+    offset: int
+    above: int
+    rows: list[bytes]
+    shown: list[bytes | None]
+    factor: bytes
+    ranked: int
+    ranks: list[bytes | None]
+    history: list[list[bytes | None]]
 
 
 class Scoreboard:
@@ -155,7 +179,9 @@ class Scoreboard:
         self.due.clear()
         bucket = self._bucket
         reply = await self._store.run(
-            SCRIPT, self._keys[:1], "age", self._now, self._encoded_kept, self._cursor, AGE_NAMES
+            SCRIPT,
+            self._keys[:1],
+            *("age", self._now, self._encoded_kept, msgspec.json.encode(self._hidden()), self._cursor, AGE_NAMES),
         )
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
         self._cursor = cursor.decode()
@@ -164,19 +190,21 @@ class Scoreboard:
             self._aged_bucket = bucket
         return bool(more)
 
-    async def top(self, *, offset: int = 0, limit: int = 10, window: str = ALL) -> Page:
+    async def top(self, *, offset: int = 0, limit: int = 10, window: str = ALL, history: bool = False) -> Page:
         """Read `limit` rows from `offset` on; within a tie the order is Redis's own, names from Z to A.
 
         Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers but should be.
         """
-        return await self._page("top", window, offset, limit)
+        return await self._page("top", window, offset, limit, history=history)
 
-    async def near(self, name: str, *, around: int = 0, window: str = ALL) -> tuple[Row | None, Page]:
+    async def near(
+        self, name: str, *, around: int = 0, window: str = ALL, history: bool = False
+    ) -> tuple[Row | None, Page]:
         """Read the row of a name, None where it has none, and the page of those up to `around` places from it.
 
         Raises as `top` does.
         """
-        page = await self._page("near", window, name, around)
+        page = await self._page("near", window, name, around, history=history)
         return next((row for row in page.rows if row.name == name), None), page
 
     def identity(self, text: str) -> str:
@@ -188,37 +216,46 @@ class Scoreboard:
         """Delete everything that is kept of the board. Raises `StoreError`."""
         await self._store.run(SCRIPT, [*self._keys, self.applied_key], "reset")
 
-    async def _page(self, verb: str, window: str, *arguments: int | str) -> Page:
+    async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         keys, which, hidden = self._keys[:2], self._which(window), msgspec.json.encode(self._hidden())
         steps = 0
         while True:
-            reply = await self._store.run(SCRIPT, keys, verb, self._now, which, hidden, *arguments, writes=False)
-            if not cast("list[Reply]", reply)[6] or steps == MAX_AGE_STEPS:
+            reply = await self._store.run(
+                SCRIPT, keys, verb, self._now, hidden, which, int(history), *place, writes=False
+            )
+            reading = Reading(*cast("list[Any]", reply))
+            if not reading.stale or steps == MAX_AGE_STEPS:
                 break
             steps += 1
             await self.age()
-        total, offset, above, flat, shown, factor, _ = cast(
-            "tuple[int, int, int, list[bytes], list[bytes | None], bytes, int]", reply
-        )
-        return Page(total, list(self._rows(offset, above, flat, shown, float(factor) if window == TRENDING else None)))
+        return Page(reading.total, self._rows(reading, float(reading.factor) if window == TRENDING else None))
 
     def _which(self, window: str) -> bytes:
         """Name the scores of a window as scoreboard.lua reads it."""
         if window == TRENDING:
-            return msgspec.json.encode({"half_life_s": self.kept.half_life_s})
-        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), None))
+            return msgspec.json.encode([window, self.kept.half_life_s])
+        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), [window]))
 
-    def _rows(
-        self, offset: int, above: int, flat: list[bytes], shown: list[bytes | None], factor: float | None
-    ) -> Iterator[Row]:
-        rank, previous = above + 1, None
-        for place, (member, text, display) in enumerate(zip(flat[::2], flat[1::2], shown, strict=True), offset + 1):
-            if previous is not None and text != previous:
-                rank = place
-            previous = text
-            name = member.decode("utf-8", "replace")
-            score = self._whole(text) if factor is None else float(f"{float(text) * factor:.6g}")
-            yield Row(rank, name, name if display is None else display.decode("utf-8", "replace"), score)
+    def _rows(self, reading: Reading, factor: float | None) -> list[Row]:
+        names, scores = reading.rows[::2], reading.rows[1::2]
+        ranks = [reading.above + 1]
+        for place, (before, score) in enumerate(pairwise(scores), reading.offset + 2):
+            ranks.append(ranks[-1] if score == before else place)
+        history = zip(*reading.history, strict=True) if reading.history else None
+        rows = []
+        for place, (rank, member) in enumerate(zip(ranks, names, strict=False)):
+            name, display = member.decode("utf-8", "replace"), reading.shown[place]
+            rows.append(
+                Row(
+                    rank,
+                    name,
+                    name if display is None else display.decode("utf-8", "replace"),
+                    self._whole(scores[place]) if factor is None else float(f"{float(scores[place]) * factor:.6g}"),
+                    _change(rank, reading.ranks[place]) if reading.ranked else msgspec.UNSET,
+                    msgspec.UNSET if history is None else [int(count or 0) for count in next(history)],
+                )
+            )
+        return rows
 
     def _by_time(self, messages: Sequence[Message]) -> list[tuple[int, Counter[str]]]:
         """Count the messages' names by when they came, all as one where nobody asks for that."""
@@ -263,3 +300,9 @@ class Scoreboard:
         if not score.is_integer():
             raise StoreRefused(f"{self.key} has the score {text.decode()}, which tweetboard never writes: whose is it?")
         return int(score)
+
+
+def _change(rank: int, before: bytes | None) -> int | Literal["new"] | msgspec.UnsetType:
+    if before is None:
+        return "new" if rank <= RANKED else msgspec.UNSET
+    return int(before) - rank

@@ -40,7 +40,16 @@ local function forget(window)
   in_slices(keys, function(first, last) redis.call('UNLINK', unpack(keys, first, last)) end)
 end
 
-local function forget_trending() redis.call('UNLINK', board .. ':trending', board .. ':from:trending') end
+local function forget_trending()
+  local ranks, before = board .. ':ranks:trending', board .. ':ranks_before:trending'
+  redis.call('UNLINK', board .. ':trending', board .. ':from:trending', ranks, before)
+end
+
+-- Delete a window that is not kept any more.
+local function drop_window(window)
+  forget(window)
+  redis.call('UNLINK', key_of('from', window), key_of('ranks', window), key_of('ranks_before', window))
+end
 
 -- Add up groups {time, {name -> how many}} for which `start_of` answers the same: {that -> {name -> how many}}, without
 -- those for which it answers nil. A table that nothing is added to is handed on as it is.
@@ -78,10 +87,7 @@ local function plan_settings(kept, text)
   for _, window in ipairs(before and cjson.decode(before).windows or {}) do gone[window[1]] = window end
   for _, window in ipairs(kept.windows) do gone[window[1]] = nil end
   return {function()
-    for _, window in pairs(gone) do
-      forget(window)
-      redis.call('UNLINK', key_of('from', window))
-    end
+    for _, window in pairs(gone) do drop_window(window) end
     if before and cjson.decode(before).half_life_s ~= kept.half_life_s then forget_trending() end
     redis.call('SET', board .. ':windows', text)
   end}
@@ -227,22 +233,4 @@ local function age_trending(now, half_life, limit)
   end
   redis.call('HSET', state, 'latest', now)
   return limit - faded, '0', 0
-end
-
--- age(now, what is kept as JSON, the cursor that the last step answered, how many names at most): one small step. Answers
--- {whether there may be more to do, the next step's cursor, how much a clock that went back has cost}.
-local function age()
-  local now, kept, cursor, limit, cleared = tonumber(ARGV[2]), cjson.decode(ARGV[3]), ARGV[4], tonumber(ARGV[5]), 0
-  for _, window in ipairs(kept.windows) do
-    local cost
-    limit, cursor, cost = age_window(window, now, cursor, limit)
-    cleared = cleared + cost
-    if limit <= 0 then return {1, cursor, cleared} end
-  end
-  if kept.half_life_s > 0 then
-    local cost
-    limit, cursor, cost = age_trending(now, kept.half_life_s, limit)
-    cleared = cleared + cost
-  end
-  return {limit <= 0 and 1 or 0, '0', cleared}
 end

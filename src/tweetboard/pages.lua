@@ -1,0 +1,95 @@
+-- Reading a board: pages of it, what came when, and how ranks have changed. Stands behind windows.lua and before
+-- scoreboard.lua.
+--
+-- board:ranks:NAME         hash  the ranks of the first names when the unfinished bucket began; under '' when that was
+-- board:ranks_before:NAME  hash  the same, a bucket before
+
+local RANKED = 1000 -- as many as one page can have
+local MINUTE = 60 -- the bucket of scores that are in none
+
+-- Find the hidden names that are in a set, name -> score, how many these are, and in ascending order the places of those
+-- that may stand above the end of a page: looking a place up costs ten times as much as a score.
+local function hidden(set, names, page_end)
+  local scores, count, places = {}, 0, {}
+  for i, score in ipairs(read('ZMSCORE', set, names)) do
+    if score then scores[names[i]], count = tonumber(score), count + 1 end
+  end
+  if count > 0 then
+    local last = redis.call('ZREVRANGE', set, page_end + count, page_end + count, 'WITHSCORES')[2]
+    for name, score in pairs(scores) do
+      if not last or score >= tonumber(last) then places[#places + 1] = redis.call('ZREVRANK', set, name) end
+    end
+    table.sort(places)
+  end
+  return scores, count, places
+end
+
+-- Read one page, as if the names to `hide` were not there: how many names there are, how many stand above its first row,
+-- and its names and scores by turns.
+local function page(set, hide, first, limit)
+  local last = first + limit - 1
+  local without, count, places = hidden(set, hide, last)
+  for _, place in ipairs(places) do
+    if place <= first then first = first + 1 end
+    if place <= last then last = last + 1 end
+  end
+  local rows = {}
+  local found = limit > 0 and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
+  for i = 1, #found, 2 do
+    if not without[found[i]] then rows[#rows + 1], rows[#rows + 2] = found[i], found[i + 1] end
+  end
+  local above = #rows > 0 and redis.call('ZCOUNT', set, '(' .. rows[2], '+inf') or 0
+  for _, score in pairs(without) do
+    if #rows > 0 and score > tonumber(rows[2]) then above = above - 1 end
+  end
+  return redis.call('ZCARD', set) - count, above, rows
+end
+
+-- Find where a name stands as if the names to `hide` were not there; nil where it does not.
+local function place_of(set, hide, name)
+  local place = redis.call('ZREVRANK', set, name)
+  local without, _, places = hidden(set, hide, place or 0)
+  if not place or without[name] then return nil end
+  local above = 0
+  for _, other in ipairs(places) do
+    if other < place then above = above + 1 end
+  end
+  return place - above
+end
+
+-- Names' counts in each bucket of a window, the oldest first: a list for each bucket.
+local function history(window, names, now)
+  local first, unfinished = span(window, now)
+  local found = {}
+  for start = first, unfinished, window[2] do
+    found[#found + 1] = read('HMGET', bucket_key(window, start), names)
+  end
+  return found
+end
+
+-- Note the ranks of scores at the first moment of each of their buckets.
+local function note_ranks(kind, set, width, hide, now)
+  local key, key_before = board .. ':ranks:' .. kind, board .. ':ranks_before:' .. kind
+  local start, noted = now - now % width, tonumber(redis.call('HGET', key, '') or nil)
+  if noted == start then return end
+  if noted == start - width then
+    redis.call('RENAME', key, key_before)
+  else
+    redis.call('UNLINK', key, key_before)
+  end
+  local words, rank, previous = {'', start}, 1, nil
+  local _, _, rows = page(set, hide, 0, RANKED)
+  for i = 1, #rows, 2 do
+    if rows[i + 1] ~= previous then rank, previous = (i + 1) / 2, rows[i + 1] end
+    words[#words + 1], words[#words + 2] = rows[i], rank
+  end
+  write('HSET', key, words)
+end
+
+-- The ranks that names had a bucket before the unfinished one began; nil where that was not noted.
+local function ranks_before(kind, width, names, now)
+  local key = board .. ':ranks_before:' .. kind
+  local noted = tonumber(redis.call('HGET', key, '') or nil)
+  if not noted or noted > now or noted < now - now % width - 2 * width then return nil end
+  return read('HMGET', key, names)
+end
