@@ -93,9 +93,13 @@ class Redis:
         self._remember()
 
     def changed_ago(self) -> list[float]:
-        """Say how many seconds ago each change was that may still be lost; leases do not count."""
+        """Say how many seconds ago each change was that may still be lost; leases and noted ranks do not count."""
         now = self._clock()
-        return [now - time for (_, before), (time, after) in pairwise(self._history) if before.hashes != after.hashes]
+        hashes = [
+            (time, {key: one for key, one in state.hashes.items() if b":ranks" not in key})
+            for time, state in self._history
+        ]
+        return [now - time for (_, before), (time, after) in pairwise(hashes) if before != after]
 
     def forget_scripts(self) -> None:
         """Lose the scripts, as a server does that starts anew and a replica that takes over need not."""
@@ -169,6 +173,12 @@ class Redis:
 
     do_unlink = do_del
 
+    def do_rename(self, key: bytes, new_key: bytes) -> Reply:
+        table = self.state.hashes.pop(key)
+        self._changed |= {key, new_key}
+        self.state.hashes[new_key] = table
+        return b"OK"
+
     def do_get(self, key: bytes) -> Reply:
         value, expires = self.state.strings.get(key, (None, 0.0))
         return value if expires > self._clock() else None
@@ -226,16 +236,21 @@ class Redis:
         return len(self.state.zsets.get(key, {}))
 
     def do_zcount(self, key: bytes, low: bytes, high: bytes) -> Reply:
+        scores = self.state.zsets.get(key, {}).values()
+        if low.startswith(b"(") and high == b"+inf":
+            return sum(score > float(low[1:]) for score in scores)
         if low != b"-inf" or not high.startswith(b"("):
-            raise NotImplementedError("the model's Redis counts everything below an exclusive bound only")
-        return sum(score < float(high[1:]) for score in self.state.zsets.get(key, {}).values())
+            raise NotImplementedError("the model's Redis counts everything beyond an exclusive bound only")
+        return sum(score < float(high[1:]) for score in scores)
 
     def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
         table = self.state.zsets.get(key, {})
         return sorted(table, key=lambda member: (table[member], member))[int(start) :][: int(stop) + 1 or None]
 
-    def do_zrevrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
-        return self.do_zrange(key, b"0", b"-1")[::-1][int(start) :][: int(stop) + 1 or None]
+    def do_zrevrange(self, key: bytes, start: bytes, stop: bytes, with_scores: bytes = b"") -> Reply:
+        members = self.do_zrange(key, b"0", b"-1")[::-1][int(start) : int(stop) + 1]
+        table = self.state.zsets.get(key, {})
+        return [word for one in members for word in (one, _encoded(table[one]))] if with_scores else members
 
     def do_zrem(self, key: bytes, *members: bytes) -> Reply:
         return self._removed(self.state.zsets, key, members)

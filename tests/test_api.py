@@ -15,11 +15,15 @@ import pytest
 from yarl import URL
 
 from conftest import wait_until
-from tweetboard import api as api_module
-from tweetboard.api import MAX_LIMIT, MAX_OFFSET, MAX_READS, Api, Part, listening
+from tweetboard.api import MAX_LIMIT, MAX_OFFSET, MAX_READS, Api, Part
+from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
+from tweetboard.formats.hashtags import fold
+from tweetboard.lease import Lease
 from tweetboard.scoreboard import Page, Row, Scoreboard
+from tweetboard.serving import listening
 from tweetboard.store import Store, open_store
+from tweetboard.windows import NOTHING_MORE, Kept, window
 
 PROBLEM = "application/problem+json"
 SCORES = {"alice": 9, "bob": 7, "chloë": 7, **{f"user {number:02}": 3 for number in range(20)}}
@@ -49,7 +53,7 @@ class Site:
         """Ask for a path as it stands, without anything being tidied up."""
         async with self.client.request(method, URL(self.address + path, encoded=True), headers=headers) as response:
             body = await response.read()
-            is_json = "json" in response.headers["Content-Type"] and body
+            is_json = "json" in response.headers.get("Content-Type", "") and body
             return Answer(
                 response.status, response.headers, body, await response.json(content_type=None) if is_json else None
             )
@@ -99,15 +103,22 @@ async def site(fake_store: Store) -> AsyncIterator[Site]:
         yield made
 
 
+NOW = 1_763_805_600
+
+
 class Board:
     """A board whose answer is made by a test."""
 
     name = "usernames"
+    kept = NOTHING_MORE
 
     def __init__(self, top: Callable[[], Any]) -> None:
         self._top = top
 
-    async def top(self, **_: int) -> Page:
+    def version(self, _: str) -> object:
+        return object()
+
+    async def top(self, **_: object) -> Page:
         page = self._top()
         result: Page = await page if asyncio.iscoroutine(page) else page
         return result
@@ -274,12 +285,12 @@ async def test_what_is_no_whole_number_is_refused(site: Site, name: str, text: s
         ("window=", "window '' is not one of: all"),
         ("window=ALL", "window 'ALL' is not one of: all"),
         ("window=%00", "window '\\x00' is not one of: all"),
-        ("limits=5", "unknown parameter 'limits': there are limit, offset and window"),
-        ("Limit=5", "unknown parameter 'Limit': there are limit, offset and window"),
-        ("limit=5&z=1&a=2", "unknown parameter 'a': there are limit, offset and window"),
-        ("%00=1", "unknown parameter '\\x00': there are limit, offset and window"),
-        ("=", "unknown parameter '': there are limit, offset and window"),
-        ("limit%5B%5D=5", "unknown parameter 'limit[]': there are limit, offset and window"),
+        ("limits=5", "unknown parameter 'limits': there are limit, offset, window and history"),
+        ("Limit=5", "unknown parameter 'Limit': there are limit, offset, window and history"),
+        ("limit=5&z=1&a=2", "unknown parameter 'a': there are limit, offset, window and history"),
+        ("%00=1", "unknown parameter '\\x00': there are limit, offset, window and history"),
+        ("=", "unknown parameter '': there are limit, offset, window and history"),
+        ("limit%5B%5D=5", "unknown parameter 'limit[]': there are limit, offset, window and history"),
     ],
 )
 async def test_parameters_that_are_out_of_bounds_repeated_or_unknown_are_refused(
@@ -297,13 +308,194 @@ async def test_a_refused_request_does_not_reach_redis(fake_store: Store, site: S
     assert fake_store.round_trips == before
 
 
+# --- Windows, names, history ---
+
+
+@pytest.fixture
+async def timed(store: Store) -> AsyncIterator[Site]:
+    """Serve a board of hashtags with a window and trending scores."""
+    kept = Kept((window("5m"),), 3600)
+    board = Scoreboard(store, "hashtags", "hashtags_scoreboard", fold, kept=kept, clock=lambda: NOW)
+    await store.execute("HSET", "tweetboard:x", "owner", "me", "seq", 1)
+    await store.execute("HSET", "hashtags_scoreboard:applied", "x", 0)
+    times = [(NOW - 3600, 4), (NOW - 300, 1), (NOW, 2)]
+    names = ["old", "old", "old", "old", "Tea", "Tea", "salt"]
+    await board.apply("tweetboard:x", "me", [Message("x", "me", 1, times, names)])
+    async with serving({"hashtags": board}) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("window", "scores"),
+    [
+        ("all", {"old": 4, "tea": 2, "salt": 1}),
+        ("5m", {"tea": 1, "salt": 1}),
+        ("trending", {"old": 2.0, "tea": pytest.approx(1 + 2 ** (-1 / 12), rel=1e-4), "salt": 1.0}),
+    ],
+)
+async def test_a_window_is_asked_for_by_its_name(timed: Site, window: str, scores: dict[str, object]) -> None:
+    answer = await timed.get(f"/hashtags?window={window}")
+    assert answer.json["window"] == window
+    assert {row["name"]: row["score"] for row in answer.json["results"]} == scores
+    assert answer.json["total"] == len(scores)
+
+
+async def test_the_boards_list_says_which_windows_there_are(timed: Site) -> None:
+    assert (await timed.get("/boards")).json["boards"]["hashtags"]["windows"] == ["all", "5m", "trending"]
+
+
+async def test_another_window_is_refused_with_those_there_are(timed: Site) -> None:
+    detail = problem(await timed.get("/hashtags?window=7x"), 400, "Bad Request")
+    assert detail == "window '7x' is not one of: all, 5m, trending"
+
+
+async def test_a_history_has_a_count_for_each_bucket(timed: Site) -> None:
+    answer = await timed.get("/hashtags?window=5m&history=1")
+    assert {row["name"]: (len(row["history"]), row["history"][-1]) for row in answer.json["results"]} == {
+        "tea": (60, 1),
+        "salt": (60, 1),
+    }
+
+
+@pytest.mark.parametrize("window", ["all", "trending"])
+async def test_a_history_is_of_a_window(timed: Site, window: str) -> None:
+    detail = problem(await timed.get(f"/hashtags?window={window}&history=1"), 400, "Bad Request")
+    assert detail == "history is of a window: 5m"
+
+
+@pytest.mark.parametrize("spelling", ["tea", "TEA", "%23Tea", "%EF%BC%83tea", "tea%E2%80%8B"])
+async def test_a_name_is_found_however_it_is_spelled(timed: Site, spelling: str) -> None:
+    answer = await timed.get(f"/hashtags/{spelling}?around=1")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    answer.json.pop("as_of")
+    assert answer.json == {
+        "board": "hashtags",
+        "window": "all",
+        "total": 3,
+        "rank": 2,
+        "name": "tea",
+        "display": "Tea",
+        "score": 2,
+        "around": [
+            {"rank": 1, "name": "old", "display": "old", "score": 4},
+            {"rank": 2, "name": "tea", "display": "Tea", "score": 2},
+            {"rank": 3, "name": "salt", "display": "salt", "score": 1},
+        ],
+    }
+
+
+async def test_a_name_in_a_window(timed: Site) -> None:
+    answer = await timed.get("/hashtags/salt?window=5m")
+    assert (answer.json["rank"], answer.json["score"], answer.json["window"]) == (1, 1, "5m"), "it shares its rank"
+    detail = problem(await timed.get("/hashtags/old?window=5m"), 404, "Not Found")
+    assert detail == "'old' is not on the board hashtags in the window 5m"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("/usernames/nobody", 404, "'nobody' is not on the board usernames"),
+        ("/usernames/%00", 404, "'' is not on the board usernames"),
+        ("/usernames/" + "x" * 7_000, 404, "'' is not on the board usernames"),
+        ("/usernames/%FF", 400, "what the path has for a name is no UTF-8"),
+        ("/usernames/%ED%A0%80", 400, "what the path has for a name is no UTF-8"),
+        ("/usernames/alice/bob", 404, "'alice/bob' is not on the board usernames"),
+        ("/usernames/alice%2Fbob", 404, "'alice/bob' is not on the board usernames"),
+        ("/usernames/alice?around=101", 400, "around must be from 0 to 100, not 101"),
+        ("/usernames/alice?limit=5", 400, "unknown parameter 'limit': there are around, window and history"),
+    ],
+)
+async def test_a_name_that_is_not_there_or_none_is_a_problem(site: Site, path: str, status: int, detail: str) -> None:
+    assert problem(await site.get(path), status, "Not Found" if status == 404 else "Bad Request") == detail
+    assert dict(site.requests) == {("/usernames/{name}", str(status)): 1}, "no name is ever a label"
+
+
+async def test_a_name_with_a_slash_is_found_plain_and_encoded(fake_store: Store) -> None:
+    await fake_store.execute("ZADD", "ub", 1, "a/b é?")
+    async with serving({"usernames": Scoreboard(fake_store, "usernames", "ub")}) as site:
+        for path in ("/usernames/a/b%20%C3%A9%3F", "/usernames/a%2Fb%20%C3%A9%3F"):
+            assert (await site.get(path)).json["name"] == "a/b é?"
+
+
+# --- Encoded once ---
+
+
+async def test_what_somebody_has_already_is_not_sent_again(site: Site) -> None:
+    first = await site.get("/usernames")
+    tag = first.headers["ETag"]
+    assert re.fullmatch(r'W/"[0-9a-f]+"', tag)
+    for known in (tag, f'"x", {tag}', "*", tag.removeprefix("W/")):
+        again = await site.get("/usernames", **{"If-None-Match": known})
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+    assert (await site.get("/usernames", **{"If-None-Match": '"another"'})).status == 200
+    assert (await site.get("/usernames?limit=3")).headers["ETag"] != tag
+
+
+async def test_the_tag_is_another_when_the_board_is(fake_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tweetboard.answers.FRESH_S", 0.0)
+    async with serving({"usernames": Scoreboard(fake_store, "usernames", "ub")}) as site:
+        tags = [(await site.get("/usernames")).headers["ETag"] for _ in range(2)]
+        await fake_store.execute("ZADD", "ub", 1, "alice")
+        tags.append((await site.get("/usernames")).headers["ETag"])
+    assert tags[0] == tags[1] != tags[2]
+
+
+async def test_all_who_ask_the_same_share_one_read(fake_store: Store, site: Site) -> None:
+    before = fake_store.round_trips
+    async with asyncio.TaskGroup() as group:
+        requests = [group.create_task(site.get("/usernames")) for _ in range(20)]
+    assert len({request.result().body for request in requests}) == 1
+    assert fake_store.round_trips == before + 1
+
+
+async def test_what_this_process_counts_is_seen_at_once(fake_store: Store) -> None:
+    board = Scoreboard(fake_store, "usernames", "ub")
+    await Lease(fake_store, "lease", "me").hold()
+    async with serving({"usernames": board}) as site:
+        for count in range(1, 4):
+            await board.add_bare("lease", "me", ["alice"])
+            assert (await site.get("/usernames")).json["results"][0]["score"] == count
+
+
+async def test_what_is_asked_for_in_vain_takes_no_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tweetboard.answers.MAX_REMEMBERED", 3)
+    for number in range(10):
+        await site.get(f"/usernames/nobody{number}")
+        assert (await site.get(f"/usernames?offset={number}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("br;q=1.0, gzip;q=0.8", "gzip"),
+        ("*", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.0, br", None),
+        ("identity", None),
+    ],
+)
+async def test_a_long_answer_is_compressed_for_who_takes_it(site: Site, accepted: str, encoding: str | None) -> None:
+    plain = await site.get("/usernames?limit=1000", **{"Accept-Encoding": "identity"})
+    answer = await site.get("/usernames?limit=1000", **{"Accept-Encoding": accepted})
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert answer.body == plain.body
+    assert "Content-Encoding" not in (await site.get("/usernames?limit=1", **{"Accept-Encoding": accepted})).headers
+
+
+async def test_every_answer_ends_its_line(site: Site) -> None:
+    for path in ("/", "/healthz", "/readyz", "/usernames", "/usernames/alice", "/nowhere"):
+        assert (await site.get(path)).body.endswith(b"}\n")
+
+
 # --- What there is not ---
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *["/nowhere", "/usernames/", "/usernames/alice", "/Usernames", "/usernames%00", "/%00", "/usernames%2F", "//"],
+        *["/nowhere", "/usernames/", "/Usernames", "/usernames%00", "/%00", "/usernames%2F", "//"],
         *[
             "/usernames%0A",
             "/../etc/passwd",
@@ -462,7 +654,7 @@ async def test_no_more_boards_are_read_at_once_than_there_are_connections_for() 
         return Page(0, [])
 
     async with serving({"usernames": Board(slow)}) as site, asyncio.TaskGroup() as group:
-        requests = [group.create_task(site.get("/usernames")) for _ in range(3 * MAX_READS)]
+        requests = [group.create_task(site.get(f"/usernames?offset={place}")) for place in range(3 * MAX_READS)]
         await wait_until(lambda: reading == MAX_READS)
         assert (await site.get("/healthz")).status == 200, "what needs no Redis does not wait"
         assert reading == MAX_READS
@@ -482,7 +674,7 @@ async def test_with_redis_silent_nobody_waits_for_those_before(monkeypatch: pyte
     async with serving({"usernames": Board(silent)}) as site:
         begin_s = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
-            requests = [group.create_task(site.get("/usernames")) for _ in range(10 * MAX_READS)]
+            requests = [group.create_task(site.get(f"/usernames?offset={n // 2}")) for n in range(10 * MAX_READS)]
         assert asyncio.get_running_loop().time() - begin_s < 1.0, "ten turns would take 2 s"
         assert Counter(request.result().status for request in requests) == {503: 10 * MAX_READS}
 
@@ -550,7 +742,7 @@ async def test_an_address_of_version_6_stands_in_brackets() -> None:
 
 
 async def test_a_stop_does_not_wait_long_for_a_request_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "SHUTDOWN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tweetboard.serving.SHUTDOWN_TIMEOUT_S", 0.05)
     asked = asyncio.Event()
 
     async def never() -> Page:

@@ -1,5 +1,6 @@
 """A file of names that are not shown: what its lines mean, and what becomes of one that cannot be read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,9 @@ def test_one_that_cannot_be_read_is_named_and_what_was_read_before_stays(
     with pytest.raises(ConfigurationError, match=f"filter.blocklist: {path}: cannot be read: .*{why}"):
         names.load()
     assert names.names.spelled == ("one",)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "names")
+    with pytest.raises(ConfigurationError, match="cannot be read: it is no file"):
+        Blocklist(str(tmp_path / "names")).load()

@@ -473,6 +473,7 @@ def test_the_token_cannot_be_set_as_a_header(tmp_path: Path, name: str) -> None:
         ('{"X-Key" = "hunter2\\r\\nX: y"}', "the value of 'X-Key' has characters other than printable ASCII"),
         ('{"X-Key" = "hunter2\\u0000"}', "the value of 'X-Key' has characters other than printable ASCII"),
         ('{"X\\nKey" = "hunter2"}', r"'X\nKey' cannot be the name of a header"),
+        ('{Content-Length = "5"}', "'Content-Length' is not taken: it is the connection's own"),
         ('{"" = "hunter2"}', "'' cannot be the name of a header"),
         ('{"X-Key" = ["hunter2"]}', "is not a table of texts"),
         ('"hunter2"', "is not a table of texts"),
@@ -485,6 +486,7 @@ def test_headers_are_names_and_texts_and_an_error_never_shows_a_value(tmp_path: 
 
 def test_every_wrong_header_is_named(tmp_path: Path) -> None:
     assert len(problems(write(tmp_path, '[stream.headers]\nAuthorization = "a"\n"b c" = "d"\n'))) == 2
+    assert len(problems(write(tmp_path, '[stream.headers]\nX-Key = "a"\nx-key = "b"\n'))) == 2
 
 
 def test_no_secret_shows_where_settings_are_printed(tmp_path: Path) -> None:
@@ -592,6 +594,17 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
         (
             "[streams.a]\nurl = 'wikimedia'\n[streams.b]\nurl = 'wikimedia'",
             ["streams.b.url: is that of streams.a too: each post would count twice"],
+        ),
+        *(
+            (
+                f"[streams.a]\nurl = '{one}'\n[streams.b]\nurl = '{other}'\nname = 'b'",
+                ["streams.b.url: is that of streams.a too: each post would count twice"],
+            )
+            for one, other in [
+                ("wikimedia", "https://stream.wikimedia.org/v2/stream/recentchange"),
+                ("http://a.org/x", "http://A.org:80/x#part"),
+                ("ws://a.org", "ws://a.org/"),
+            ]
         ),
         (
             "[stream]\nformat = 'fields'\n[boards.x]\nfield = 'a'\n[filter]\nbots = false",

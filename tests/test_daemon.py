@@ -351,9 +351,8 @@ async def test_another_programs_key_ends_the_daemon_with_one_line(tmp_path: Path
     async with Upstream(flat(town(10))).serving() as upstream, redis_server(folder), connected(folder) as store:
         await store.execute("SET", "hashtags_scoreboard", "precious")
         async with daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running:
-            await running.ready()
             assert await running.ended() == 1
-        assert "refused apply on hashtags_scoreboard" in running.errors.splitlines()[-1]
+        assert re.search("refused (age|apply) on hashtags_scoreboard", running.errors.splitlines()[-1])
         assert await store.execute("GET", "hashtags_scoreboard") == b"precious"
 
 

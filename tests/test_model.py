@@ -206,7 +206,7 @@ def a_command(rng: random.Random) -> list[Word]:
     at: list[Word] = [board, f"{board}:spelling", f"{board}:spellings"]
     step: list[Word] = ["apply", "x", token, seq, seq, now, kept, *names]
     apply: list[Word] = ["EVAL", scoreboard, 5, *at, f"{board}:applied", "s", *step]
-    age: list[Word] = ["EVAL", scoreboard, 1, board, "age", now, kept, "0", 100]
+    age: list[Word] = ["EVAL", scoreboard, 1, board, "age", now, kept, "[]", "0", 100]
     commands: list[list[Word]] = [
         ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]', rng.choice(("[]", '["t1"]'))],
         ["EVAL", journal, *keys, "look", "x", token, rng.choice(("0", "100.5"))],
@@ -219,6 +219,7 @@ def a_command(rng: random.Random) -> list[Word]:
         ["HGET", f"{board}:applied", "x"],
         ["XRANGE", "s:journal", f"{seq}-0", "+", "COUNT", 3],
         ["ZRANGE", "s:ids", 0, -1],
+        ["HMGET", f"{board}:ranks_before:5m", "", "a", "b"],
         ["HMGET", rng.choice(at[1:]), "a", "A", "Ä", "b", "B"],
         ["DEL", rng.choice(("s", "b1", "b1:applied", "lease", "none"))],
     ]

@@ -323,7 +323,9 @@ def test_an_id_that_has_come_again_is_stored_anew_with_the_next_batch() -> None:
     box.gather([post("a", post_id="9")], "p", NOW, again)
     batch = box.next()
     assert batch is not None
-    assert batch.ids == ["7", "9"]
+    assert (batch.again, batch.ids) == (["7"], ["9"])
+    for draft in box.leave(0).drafts:
+        assert draft.batch(1).again == [], "in another session the batch that it was in may be gone"
 
 
 def test_posts_without_an_id_are_never_taken_for_one_another() -> None:

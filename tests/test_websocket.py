@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -183,6 +184,17 @@ async def test_a_message_from_the_future_does_not_lead_there(session: aiohttp.Cl
     odd = json.dumps({"did": "d", "time_us": 10**17}).encode()
     async with Jetstream(messages=[MESSAGES[0], odd, MESSAGES[1]]).serving() as service:
         assert [at for _, at in await take(stream_at(session, service.url), 3)] == ["10000000", "10000000", "10001000"]
+
+
+async def test_where_all_messages_are_from_the_future_it_is_our_clock_that_is_odd(
+    session: aiohttp.ClientSession,
+) -> None:
+    """Without a position the next connection would begin at the present, and what passed meanwhile be lost."""
+    later_us = int((time.time() + 90) * 1_000_000)
+    messages = [json.dumps({"did": "d", "time_us": later_us + number}).encode() for number in range(3)]
+    async with Jetstream(messages=messages).serving() as service:
+        places = [at for _, at in await take(stream_at(session, service.url), 3)]
+        assert places == ["", str(later_us + 1), str(later_us + 2)]
 
 
 async def test_a_password_in_the_address_is_sent_but_never_beside_a_token(session: aiohttp.ClientSession) -> None:

@@ -1,38 +1,45 @@
 """The boards over HTTP (DESIGN section 5): aiohttp handlers that read a board and say it in JSON.
 
-What lives here: routes, parameters, problems. What must not: how a board is kept (scoreboard.py).
+What lives here: routes, parameters, answers. What must not: how a board is kept (scoreboard.py), how an answer is
+encoded (answers.py), sockets (serving.py).
 """
 
 import asyncio
-import errno
 import logging
-import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
-from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from tweetboard.answers import (
+    Encoded,
+    Problem,
+    ProblemFound,
+    Remembered,
+    encoded,
+    respond,
+    respond_json,
+    respond_problem,
+)
 from tweetboard.errors import StoreError, StoreUnavailable
 from tweetboard.scoreboard import Row, Scoreboard
+from tweetboard.serving import Hosts
+from tweetboard.windows import ALL, TRENDING
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10**9
+MAX_AROUND: Final = 100
 
 MAX_READS: Final = 8
 """Boards read from Redis at once: each takes one of the pool's connections, further requests wait their turn."""
 
 READ_TIMEOUT_S: Final = 4.0
 """For a turn and the read together: with Redis silent, nobody waits for the ones before to find that out one by one."""
-
-SHUTDOWN_TIMEOUT_S: Final = 0.5
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,13 +56,34 @@ class BoardAnswer(msgspec.Struct, frozen=True):
     results: list[Row]
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 has it."""
+class NameAnswer(Row, frozen=True, kw_only=True, omit_defaults=True):
+    """What `GET /<board>/<name>` answers: its row, and in `around` the rows about it, its own among them."""
 
-    title: str
-    status: int
-    detail: str = ""
-    type: str = "about:blank"
+    board: str
+    window: str
+    total: int
+    as_of: str
+    around: list[Row]
+
+
+class BoardLink(msgspec.Struct, frozen=True):
+    """Where a board is, and what may be asked for as its `window`."""
+
+    url: str
+    windows: list[str]
+
+
+class Index(msgspec.Struct, frozen=True):
+    """What `GET /boards` answers."""
+
+    demo: bool
+    boards: dict[str, BoardLink]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What `GET /healthz` answers, by which it shows that the event loop turns."""
+
+    status: str = "alive"
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -72,19 +100,22 @@ class Readiness(msgspec.Struct, frozen=True):
     parts: dict[str, Part]
 
 
-class ProblemFound(Exception):
-    """Ends a request with a problem document."""
+class Asked(NamedTuple):
+    """What somebody wants to know of a board; without a name, a page."""
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(HTTPStatus(status).phrase, status, detail)
+    board: str
+    window: str
+    history: bool
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+    name: str = ""
+    around: int = 0
 
 
 class Api:
     """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
 
-    Answers are counted by route and status in `requests`. Only requests to localhost, an address, or one of the names
-    `hosts` are answered.
+    Answers are counted by route and status in `requests`. Only requests to `hosts` are answered.
     """
 
     def __init__(
@@ -102,18 +133,19 @@ class Api:
         self._metrics = metrics
         self._demo = demo
         self._reads = asyncio.Semaphore(MAX_READS)
+        self._remembered = Remembered()
         self._requests = requests
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._hosts = Hosts(hosts)
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
         application = web.Application(middlewares=[self._answer])
         routes = {"/": self._index, "/boards": self._index, "/healthz": self._healthz, "/readyz": self._readyz}
         routes["/metrics"] = self._prometheus
+        for name in self._boards:
+            routes |= {f"/{name}": self._board, f"/{name}/{{name:.+}}": self._name}
         for path, handler in routes.items():
             application.router.add_get(path, handler)
-        for name in self._boards:
-            application.router.add_get(f"/{name}", self._board)
         return application
 
     @web.middleware
@@ -123,50 +155,39 @@ class Api:
         route = resource.canonical if resource is not None else "unknown"
         response: web.StreamResponse
         try:
-            self._check_host(request)
+            self._hosts.check(request)
             response = await handler(request)
         except ProblemFound as found:
-            response = _problem(found.problem)
+            response = respond_problem(found.problem)
         except StoreUnavailable as error:
-            response = _problem(Problem("Service Unavailable", 503, str(error)))
+            response = respond_problem(Problem("Service Unavailable", 503, str(error)))
             response.headers["Retry-After"] = "1"
         except StoreError as error:
-            response = _problem(Problem("Internal Server Error", 500, str(error)))
+            response = respond_problem(Problem("Internal Server Error", 500, str(error)))
         except web.HTTPException as error:
             detail = f"{request.method} {request.path}" if error.status < 500 else ""
-            response = _problem(Problem(error.reason, error.status, detail))
+            response = respond_problem(Problem(error.reason, error.status, detail))
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow
         except Exception:
             log.exception("GET %s failed", route)
-            response = _problem(Problem("Internal Server Error", 500))
+            response = respond_problem(Problem("Internal Server Error", 500))
         response.headers["X-Content-Type-Options"] = "nosniff"
         self._requests[route, str(response.status)] += 1
         return response
 
-    def _check_host(self, request: web.Request) -> None:
-        """Refuse names that are not ours: a page elsewhere could make its own name lead here and read the boards.
-
-        An address cannot be made to lead anywhere else, so every one of them may pass.
-        """
-        try:
-            host = (request.url.host or "").lower()
-        except ValueError as error:
-            raise ProblemFound(400, "what the request has for a host is none") from error
-        if host not in self._hosts and not _is_address(host):
-            raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
-
     async def _index(self, request: web.Request) -> web.Response:
-        boards = {name: {"url": f"{request.url.origin()}/{name}", "windows": ["all"]} for name in self._boards}
-        return _json({"demo": self._demo, "boards": boards})
+        origin = request.url.origin()
+        links = {name: BoardLink(f"{origin}/{name}", board.kept.names) for name, board in self._boards.items()}
+        return respond_json(Index(self._demo, links))
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _json({"status": "alive"})
+        return respond_json(Health())
 
     async def _readyz(self, _: web.Request) -> web.Response:
         parts = self._readiness()
         ready = all(part.ok for part in parts.values())
-        return _json(Readiness("ready" if ready else "not ready", parts), status=200 if ready else 503)
+        return respond_json(Readiness("ready" if ready else "not ready", parts), status=200 if ready else 503)
 
     async def _prometheus(self, _: web.Request) -> web.Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -174,81 +195,84 @@ class Api:
 
     async def _board(self, request: web.Request) -> web.Response:
         board = self._boards[request.path.strip("/")]
-        unknown = sorted(request.query.keys() - {"limit", "offset", "window"})
-        if unknown:
-            raise ProblemFound(400, f"unknown parameter {unknown[0]!r}: there are limit, offset and window")
-        for name in request.query:
-            if len(request.query.getall(name)) > 1:
-                raise ProblemFound(400, f"{name} stands there more than once")
+        _check_known(request, "limit", "offset", "window", "history")
         limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
         offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
-        window = request.query.get("window", "all")
-        if window != "all":
-            raise ProblemFound(400, f"window {window!r} is not one of: all")
+        asked = Asked(board.name, *_scores(request, board), limit=limit, offset=offset)
+        return respond(request, await self._remembered_answer(board, asked, self._read_page))
+
+    async def _name(self, request: web.Request) -> web.Response:
+        name, _, raw = request.rel_url.raw_path.lstrip("/").partition("/")
+        board = self._boards[name]
+        _check_known(request, "around", "window", "history")
+        around = _whole(request, "around", 0, 0, MAX_AROUND)
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S), self._reads:
-                page = await board.top(offset=offset, limit=limit)
+            identity = board.identity(unquote_to_bytes(raw).decode())
+        except UnicodeDecodeError as error:
+            raise ProblemFound(400, "what the path has for a name is no UTF-8") from error
+        asked = Asked(board.name, *_scores(request, board), name=identity, around=around)
+        return respond(request, await self._remembered_answer(board, asked, self._read_name))
+
+    async def _remembered_answer(
+        self, board: Scoreboard, asked: Asked, read: Callable[[Scoreboard, Asked], Awaitable[Encoded]]
+    ) -> Encoded:
+        """Give an answer that everybody who asks the same is given, within `READ_TIMEOUT_S`."""
+
+        async def read_in_turn() -> Encoded:
+            async with self._reads:
+                return await read(board, asked)
+
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await self._remembered.get(asked, lambda: board.version(asked.window), read_in_turn)
         except TimeoutError:
             raise StoreUnavailable(f"the board could not be read within {READ_TIMEOUT_S:g} s") from None
-        as_of = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return _json(BoardAnswer(board.name, window, page.total, as_of, page.rows))
+
+    async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
+        page = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
+        answer = BoardAnswer(board.name, asked.window, page.total, _now(), page.rows)
+        return encoded(answer, says=(page.total, page.rows))
+
+    async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:
+        row, page = await board.near(asked.name, around=asked.around, window=asked.window, history=asked.history)
+        if row is None:
+            where = "" if asked.window == ALL else f" in the window {asked.window}"
+            raise ProblemFound(404, f"{asked.name!r} is not on the board {board.name}{where}")
+        answer = NameAnswer(
+            **msgspec.structs.asdict(row),
+            board=board.name,
+            window=asked.window,
+            total=page.total,
+            as_of=_now(),
+            around=page.rows,
+        )
+        return encoded(answer, says=(page.total, row, page.rows))
 
 
-@asynccontextmanager
-async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
-    """Serve an application; yields its address as a URL. Raises `OSError` where the port cannot be had."""
-    server_log = logging.getLogger(f"{__name__}.server")
-    server_log.addFilter(_is_no_malformed_request)
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        logger=server_log,
-        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-        handle_signals=False,
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield f"http://{shown}:{bound[1]}"
-    finally:
-        await runner.cleanup()
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def port_is_free(host: str, port: int) -> bool:
-    """Whether `listening` could have the port at this moment; a host that cannot be looked up is another trouble."""
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error.errno != errno.EADDRINUSE
-    return True
+def _check_known(request: web.Request, *names: str) -> None:
+    """Raise `ProblemFound` for a parameter that there is not, or that stands there twice."""
+    if unknown := sorted(request.query.keys() - set(names)):
+        known = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise ProblemFound(400, f"unknown parameter {unknown[0]!r}: there are {known}")
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise ProblemFound(400, f"{name} stands there more than once")
 
 
-def _json(answer: object, *, status: int = 200, content_type: str = "application/json") -> web.Response:
-    headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
-    return web.Response(body=msgspec.json.encode(answer), status=status, headers=headers)
-
-
-def _problem(problem: Problem) -> web.Response:
-    return _json(problem, status=problem.status, content_type="application/problem+json")
-
-
-def _is_no_malformed_request(record: logging.LogRecord) -> bool:
-    """Keep tracebacks out of the log that anybody could fill it with; aiohttp has answered such a request with 400."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _scores(request: web.Request, board: Scoreboard) -> tuple[str, bool]:
+    """Read which scores are asked for, and whether with their history. Raises `ProblemFound`."""
+    window = request.query.get("window", ALL)
+    if window not in board.kept.names:
+        raise ProblemFound(400, f"window {window!r} is not one of: {', '.join(board.kept.names)}")
+    history = _whole(request, "history", 0, 0, 1) == 1
+    if history and window in (ALL, TRENDING):
+        windows = [one.name for one in board.kept.windows]
+        raise ProblemFound(400, f"history is of a window: {', '.join(windows) or 'the board has none'}")
+    return window, history
 
 
 def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:

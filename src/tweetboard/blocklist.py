@@ -35,12 +35,18 @@ class Blocklist:
         if not self._path:
             return 0
         try:
-            names = parse(Path(self._path).expanduser().read_text("utf-8-sig"))
+            names = parse(_text_of(Path(self._path).expanduser()))
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"filter.blocklist: {self._path}: cannot be read: {what}") from error
         self.names = names
         return len({*names.identities, *names.spelled})
+
+
+def _text_of(path: Path) -> str:
+    if path.exists() and not path.is_file():  # a FIFO would be waited for, and everything with it
+        raise ValueError("it is no file")
+    return path.read_text("utf-8-sig")
 
 
 def parse(text: str) -> Names:

@@ -23,13 +23,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from tweetboard import __version__
-from tweetboard.api import port_is_free
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
 from tweetboard.daemon import checking, replaying, serve
 from tweetboard.errors import StoreUnavailable, TweetboardError
 from tweetboard.pipe import Pipe
 from tweetboard.replay import FileSource
+from tweetboard.serving import port_is_free
 from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.waiting import first_of

@@ -19,6 +19,7 @@ import msgspec
 from tweetboard.errors import ConfigurationError
 from tweetboard.formats.paths import Fields
 from tweetboard.formats.paths import Path as FieldPath
+from tweetboard.presets import same_place
 from tweetboard.settings import (
     DEMO,
     FIELDS,
@@ -294,7 +295,7 @@ class _Reading:
                 self.tree["stream"][key] != default[key] or self.labels[path].startswith(("--", "TWEETBOARD_STREAM_"))
             ):
                 self._wrong(path, "does not go together with tables [streams.NAME]: put it into one of them")
-        names = dict[str, str]()
+        names, places = dict[str, str](), dict[str, str]()
         for table, stream in self.tree["streams"].items():
             if f"streams.{table}.url" in self.wrong:
                 continue
@@ -302,8 +303,10 @@ class _Reading:
                 self._wrong(f"streams.{table}.url", "is missing, or demo:, which is only shown alone")
                 continue
             other = names.setdefault(stream_name(StreamSettings(url=stream["url"], name=stream["name"])), table)
+            key = "name" if stream["name"] else "url"
+            if other == table:
+                other, key = places.setdefault(same_place(stream["url"]), table), "url"
             if other != table:
-                key = "name" if stream["name"] else "url"
                 self._wrong(f"streams.{table}.{key}", f"is that of streams.{other} too: each post would count twice")
 
     def _wrong(self, path: str, line: str) -> None:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tweetboard.api import MAX_READS, Api, Part, listening
+from tweetboard.api import MAX_READS, Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, StoreUnavailable
@@ -24,6 +24,7 @@ from tweetboard.pipe import Pipe
 from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Source
 from tweetboard.replay import FileSource
+from tweetboard.serving import listening
 from tweetboard.settings import DEMO, EMBEDDED, Settings, Stream, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.sources import open_stream

@@ -154,7 +154,7 @@ class Journal:
         `StoreError`; after `StoreUnavailable` the batch may be in or not, and only `look` can tell.
         """
         arguments: list[str | bytes | int] = [session.token, batch.seq, batch.position]
-        arguments += [msgspec.json.encode(batch.ids if keep_ids_s else []), keep_ids_s]
+        arguments += [msgspec.json.encode(batch.again + batch.ids if keep_ids_s else []), keep_ids_s]
         for channel, encoded in batch.bodies.items():
             arguments += [self._store.key(channel), message(self.name, session.token, batch.seq, encoded)]
         reply = await self._store.run(_SCRIPT, self._keys, "append", self.name, *arguments)

@@ -40,7 +40,8 @@ LONGEST_TICK_S: Final = 1.0
 class Batch(msgspec.Struct, gc=False):
     """What goes out as one: a body per channel, and how far upstream it reaches.
 
-    `size_bytes` is the bodies' length together; `sent_at` is when it was sent last, in monotonic seconds, 0 before.
+    `ids` are its posts', `again` those of earlier batches that came once more. `size_bytes` is the bodies' length
+    together; `sent_at` is when it was sent last, in monotonic seconds, 0 before.
     """
 
     seq: int
@@ -49,6 +50,7 @@ class Batch(msgspec.Struct, gc=False):
     names: int
     ids: list[str]
     size_bytes: int
+    again: list[str] = []
     sent_at: float = 0.0
 
 
@@ -85,13 +87,14 @@ class Draft:
         self.columns = [Column(channel) for channel in channels]
         self.displays: dict[str, str] = {}
         self.ids: list[str] = []
+        self.again: list[str] = []
         self.position = ""
         self.size_bytes = 0
         self._sealed: tuple[dict[str, bytes], int] | None = None
 
     @classmethod
     def of(cls, batch: "Batch") -> "Draft":
-        """Make a batch a draft again, for another session to number."""
+        """Make a batch a draft again, for another session to number, in which earlier batches may be gone."""
         draft = cls()
         draft.ids, draft.position, draft.size_bytes = batch.ids, batch.position, batch.size_bytes
         draft._sealed = batch.bodies, batch.names
@@ -124,7 +127,7 @@ class Draft:
         """Encode it as the batch `seq`."""
         bodies, names = self.seal()
         size_bytes = sum(map(len, bodies.values()))
-        return Batch(seq, self.position, bodies, names, self.ids, size_bytes)
+        return Batch(seq, self.position, bodies, names, self.ids, size_bytes, self.again)
 
     def seal(self) -> tuple[dict[str, bytes], int]:
         """Encode the names, nothing is added any more: as Python's strings they take four times the memory."""
@@ -213,7 +216,7 @@ class Outbox:
         before = draft.names
         draft.add(posts, position, now=now, bucket_s=self._bucket_s)
         if self._keep_ids:
-            draft.ids += again
+            draft.again += again
             draft.ids += [post.id for post in posts if post.id]
         self._published.posts += len(posts)
         self._published.names += draft.names - before
@@ -262,6 +265,8 @@ class Outbox:
         With `boards_ahead` the boards have more than the stream, whose state somebody has deleted: whatever was sent
         may be on them.
         """
+        for draft in self._drafts:
+            draft.again.clear()  # what came again was in batches that may be gone
         in_journal = self.acknowledged if seq is None else max(self.acknowledged, seq)
         unsent_names = _names(self._after(in_journal))
         if seq is None or boards_ahead or self._forgotten_after(seq):

@@ -6,6 +6,7 @@ What lives here: addresses and the formats that belong to them. What must not: a
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 _X_FIELDS: Final = (
     "tweet.fields=author_id,created_at,edit_history_tweet_ids,entities,lang,note_tweet,referenced_tweets"
@@ -76,3 +77,12 @@ def place_of(url: str, wanted: str = "auto") -> Place:
     known = (found for address, found in _KNOWN if address.match(url))
     place = preset(url) or Place(url, next(known, "auto"))
     return place if wanted == "auto" else Place(place.url, wanted)
+
+
+def same_place(url: str) -> str:
+    """Write where `stream.url` leads so that two spellings of one place come to the same text."""
+    parts = urlsplit(place_of(url).url)
+    port = (
+        "" if parts.port in (None, {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(parts.scheme)) else parts.port
+    )
+    return f"{parts.scheme}://{parts.hostname or ''}:{port}{parts.path or '/'}?{parts.query}"

@@ -165,11 +165,15 @@ class Publisher:
             self._ended = None
         left = self._outbox.leave(after, boards_ahead=begun is not None and begun.boards_ahead > 0)
         self.published.lost_batches += left.lost_batches
-        if left.lost_names:
+        if left.lost_names and self._ids.keep_s:
+            log.warning(
+                "stream %s: %d names were read but not sent when their session ended: upstream is asked for them again",
+                *(self._journal.title, left.lost_names),
+            )
+        elif left.lost_names:
             self.published.lost_names += left.lost_names
             log.error(
-                "stream %s: up to %d names are lost: their session has ended, and upstream cannot go back; only what "
-                "it refills for whoever came next is counted all the same",
+                "stream %s: up to %d names are lost: their session has ended, and upstream cannot go back",
                 *(self._journal.title, left.lost_names),
             )
         if stopping.is_set():  # what can be read again is for whoever has the stream now; where that is us, for nobody

@@ -6,7 +6,7 @@ Pub/Sub or HTTP, or a clock of its own.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final, Literal, cast
 
@@ -104,6 +104,7 @@ class Scoreboard:
         self._hidden = hidden
         self._keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
         self.due = asyncio.Event()
+        self._changes = 0
         self._newest = 0
         self._aged_bucket = -1
         self._cursor = "0"
@@ -120,6 +121,10 @@ class Scoreboard:
     @property
     def _bucket(self) -> int:
         return self._now // max(self.kept.finest_s, 1)
+
+    def version(self, window: str) -> Hashable:
+        """Give what is another as soon as this process knows that the scores of `window` may be other ones."""
+        return self._changes, self._now if window == TRENDING else self._bucket, self._hidden()
 
     async def applied(self, stream: str) -> int | None:
         """Read the last batch of `stream` that is on the board; None where it never was. Raises `StoreError`."""
@@ -147,6 +152,7 @@ class Scoreboard:
         if outcome != b"applied":
             raise OutOfStep(number)
         self.cleared += number
+        self._changes += any(message.names or message.displays for message in messages)
         if self.is_timed and self._bucket != self._aged_bucket:
             self.due.set()
 
@@ -167,6 +173,7 @@ class Scoreboard:
             *("bare", holder, self._now, self._encoded_kept, *self._counted([(self._now, Counter(names))], {})),
         )
         self.cleared += cast("int | None", reply) or 0
+        self._changes += 1
         return reply is not None
 
     async def age(self) -> bool:
@@ -186,8 +193,9 @@ class Scoreboard:
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
         self._cursor = cursor.decode()
         self.cleared += cleared
-        if not more:
+        if not more and bucket != self._aged_bucket:
             self._aged_bucket = bucket
+            self._changes += 1
         return bool(more)
 
     async def top(self, *, offset: int = 0, limit: int = 10, window: str = ALL, history: bool = False) -> Page:
@@ -215,6 +223,7 @@ class Scoreboard:
     async def reset(self) -> None:
         """Delete everything that is kept of the board. Raises `StoreError`."""
         await self._store.run(SCRIPT, [*self._keys, self.applied_key], "reset")
+        self._changes += 1
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         keys, which, hidden = self._keys[:2], self._which(window), msgspec.json.encode(self._hidden())

@@ -105,7 +105,11 @@ def _is_address(url: str, *schemes: str) -> bool:
 def _headers(value: dict[str, str]) -> Iterator[str]:
     # No header's value is ever shown: services that know no bearer token take their keys there.
     for name, text in value.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        if name.lower() in ("connection", "content-length", "transfer-encoding", "upgrade"):
+            yield f"{name!r} is not taken: it is the connection's own"
+        elif [other.lower() for other in value].count(name.lower()) > 1:
+            yield f"{name!r} stands there twice, in another spelling"
+        elif not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             yield f"{shown(name)} cannot be the name of a header"
         elif name.lower() == "authorization":
             yield f"{name!r} is not taken: {_WAY_OUT}"

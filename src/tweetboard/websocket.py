@@ -29,7 +29,7 @@ HEARTBEAT_S: Final = 20.0
 """After so much silence we ask whether the other side is still there, and wait as long for its answer."""
 
 AHEAD_S: Final = 60.0
-"""A message from further in the future than clocks differ does not say where the stream is."""
+"""A message from further in the future than clocks differ does not say alone where the stream is."""
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """A longer message ends the connection; one over `max_line_bytes` is dropped and counted."""
@@ -61,6 +61,7 @@ class WebSocketStream(Supervised):
         self._has_token = bool(token)
         self._max_line_bytes = max_line_bytes
         self._position_of = position_of
+        self._place_us = 0  # of the last message
 
     async def _probe(self) -> str:
         async with self._socket(""):
@@ -78,9 +79,16 @@ class WebSocketStream(Supervised):
                 yield Block(events=[Event("message", data, position)]), position
 
     def _place(self, data: bytes) -> str:
-        """Read how far the stream has come; one odd time must not lead into a future from which nothing comes."""
+        """Read how far the stream has come; one odd time must not lead into a future from which nothing comes.
+
+        Where the message before is from the same moment, it is our clock that is odd.
+        """
         position = self._position_of(data)
-        return position if _number(position) <= (time.time() + AHEAD_S) * 1_000_000 else ""
+        place_us, before_us = _number(position), self._place_us
+        self._place_us = place_us or before_us
+        ahead_us = AHEAD_S * 1_000_000
+        is_sure = place_us <= time.time() * 1_000_000 + ahead_us or abs(place_us - before_us) <= ahead_us
+        return position if is_sure else ""
 
     async def _message(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | None:
         """Wait for the next message; None where the other side has ended the connection as it should.

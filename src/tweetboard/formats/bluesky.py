@@ -88,9 +88,9 @@ def new_post() -> Callable[[Record], Post | Skip]:
 
     def post(record: Record) -> Post | Skip:
         if record.kind == "identity" and record.identity is not None:
+            handle = clean(record.identity.handle)
             handles.pop(record.did, None)
-            if (handle := clean(record.identity.handle)) and handle != NO_HANDLE:
-                handles[record.did] = handle
+            handles[record.did] = handle if handle and handle != NO_HANDLE else record.did
             if len(handles) > MAX_HANDLES:
                 handles.popitem(last=False)
         commit = record.commit
