@@ -357,12 +357,6 @@ async def test_a_history_has_a_count_for_each_bucket(timed: Site) -> None:
     }
 
 
-@pytest.mark.parametrize("window", ["all", "trending"])
-async def test_a_history_is_of_a_window(timed: Site, window: str) -> None:
-    detail = problem(await timed.get(f"/hashtags?window={window}&history=1"), 400, "Bad Request")
-    assert detail == "history is of a window: 5m"
-
-
 @pytest.mark.parametrize("spelling", ["tea", "TEA", "%23Tea", "%EF%BC%83tea", "tea%E2%80%8B"])
 async def test_a_name_is_found_however_it_is_spelled(timed: Site, spelling: str) -> None:
     answer = await timed.get(f"/hashtags/{spelling}?around=1")

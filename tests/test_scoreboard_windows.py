@@ -392,6 +392,8 @@ async def test_a_names_history_is_its_count_in_each_bucket(store: Store) -> None
     assert row.history == [0, 0, 1, 0, 0, 0, 2, 0, 0]
     assert row.score == 3
     (row, *_) = (await board.scores.top(history=True)).rows
+    assert (row.score, row.history) == (4, [0, 0, 1, 0, 0, 0, 2, 0, 0]), "of the longest window"
+    (row, *_) = (await board.scores.top()).rows
     assert row.history is UNSET
 
 

@@ -28,7 +28,7 @@ from tweetboard.answers import (
 from tweetboard.errors import StoreError, StoreUnavailable
 from tweetboard.scoreboard import Row, Scoreboard
 from tweetboard.serving import Hosts
-from tweetboard.windows import ALL, TRENDING
+from tweetboard.windows import ALL
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 1000
@@ -115,7 +115,8 @@ class Asked(NamedTuple):
 class Api:
     """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
 
-    Answers are counted by route and status in `requests`. Only requests to `hosts` are answered.
+    Answers are counted by route and status in `requests`. Only requests to `hosts` are answered. `description` is the
+    whole of it in OpenAPI.
     """
 
     def __init__(
@@ -127,8 +128,10 @@ class Api:
         requests: Counter[tuple[str, str]],
         hosts: Iterable[str] = (),
         demo: bool = False,
+        description: object = None,
     ) -> None:
         self._boards = boards
+        self._description = encoded(description, description)
         self._readiness = readiness
         self._metrics = metrics
         self._demo = demo
@@ -141,7 +144,7 @@ class Api:
         """Build the aiohttp application."""
         application = web.Application(middlewares=[self._answer])
         routes = {"/": self._index, "/boards": self._index, "/healthz": self._healthz, "/readyz": self._readyz}
-        routes["/metrics"] = self._prometheus
+        routes |= {"/metrics": self._prometheus, "/openapi.json": self._openapi}
         for name in self._boards:
             routes |= {f"/{name}": self._board, f"/{name}/{{name:.+}}": self._name}
         for path, handler in routes.items():
@@ -192,6 +195,9 @@ class Api:
     async def _prometheus(self, _: web.Request) -> web.Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return web.Response(body=self._metrics(), headers=headers)
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return respond(request, self._description)
 
     async def _board(self, request: web.Request) -> web.Response:
         board = self._boards[request.path.strip("/")]
@@ -268,11 +274,7 @@ def _scores(request: web.Request, board: Scoreboard) -> tuple[str, bool]:
     window = request.query.get("window", ALL)
     if window not in board.kept.names:
         raise ProblemFound(400, f"window {window!r} is not one of: {', '.join(board.kept.names)}")
-    history = _whole(request, "history", 0, 0, 1) == 1
-    if history and window in (ALL, TRENDING):
-        windows = [one.name for one in board.kept.windows]
-        raise ProblemFound(400, f"history is of a window: {', '.join(windows) or 'the board has none'}")
-    return window, history
+    return window, _whole(request, "history", 0, 0, 1) == 1
 
 
 def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from tweetboard import __version__
+from tweetboard.api import MAX_LIMIT
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
 from tweetboard.daemon import checking, replaying, serve
@@ -32,7 +33,9 @@ from tweetboard.replay import FileSource
 from tweetboard.serving import port_is_free
 from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
+from tweetboard.top import View, boards_at, show, watch
 from tweetboard.waiting import first_of
+from tweetboard.windows import ALL
 
 _FLAGS: Final = {
     "stream": ("stream.url", "URL", "the stream of posts"),
@@ -250,6 +253,18 @@ async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
         _say(f"caution  http: {settings.http.host}:{settings.http.port} is in use, by a running daemon perhaps")
 
 
+async def _command_top(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    host = settings.http.host if settings.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - to ask, not to listen
+    address = options.address or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
+    view = View(options.board, options.window, options.limit)
+    async with boards_at(address) as boards:
+        if options.watch:
+            await first_of(watch(boards, view, as_json=options.json), stopping.wait())
+        else:
+            await first_of(show(boards, view, as_json=options.json), stopping.wait())
+    return 0
+
+
 async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     async with demo_server(posts_per_s=options.rate, seed=options.seed, port=options.listen) as url:
         _say(f"an invented town's posts at {url}")
@@ -277,6 +292,13 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _command_check, "say what would run, and try Redis and the stream once")
     replay = add("replay", _command_replay, "count a file of posts, and print its boards")
     replay.add_argument("file", metavar="FILE", help="posts, one JSON a line, or .sse; -: standard input")
+    top = add("top", _command_top, "show the boards of a running daemon")
+    top.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
+    top.add_argument("--window", metavar="NAME", default=ALL, help="all, 5m, 1h, 24h, trending, ... (all)")
+    top.add_argument("--limit", metavar="NUMBER", type=_limit, default=10, help="rows of each board (10)")
+    top.add_argument("--watch", action="store_true", help="go on showing them, until Ctrl-C")
+    top.add_argument("--json", action="store_true", help="as the API says it, one board a line")
+    top.add_argument("--from", dest="address", metavar="URL", help="where they are served (http.host and http.port)")
     simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
     simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="posts per second (40)")
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
@@ -306,6 +328,12 @@ def _rate(text: str) -> float:
     if not 0 < rate <= MAX_RATE:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to {MAX_RATE:,}")
     return rate
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_LIMIT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_LIMIT:,}")
+    return int(text)
 
 
 def _port(text: str) -> int:

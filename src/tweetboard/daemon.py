@@ -20,6 +20,7 @@ from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sw
 from tweetboard.errors import ConfigurationError, StoreUnavailable
 from tweetboard.feed import Feed
 from tweetboard.metrics import Watched
+from tweetboard.openapi import openapi
 from tweetboard.pipe import Pipe
 from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Source
@@ -204,6 +205,7 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         feeds=list(pipe.feeds.values()),
         heard={name: one.heard for name, one in pipe.subscribers.items()},
         requests=requests,
+        cleared=lambda: {name: board.cleared for name, board in pipe.boards.items()},
         embedded_restarts=lambda: sum(server.restarts for server in servers),
     )
     return Api(
@@ -213,4 +215,5 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         requests=requests,
         hosts=[settings.http.host, *settings.http.allowed_hosts],
         demo=_is_demo(settings),
+        description=openapi({name: board.kept for name, board in pipe.boards.items()}),
     )

@@ -13,6 +13,7 @@ written where the value that was wrong is known) and handling.
             StoreRefused        final: a key of the wrong type, a command that is not permitted
         SessionEnded            nobody's: somebody else goes on with this stream, or this one starts anew
         EmbeddedServerError     the private server's: it could not be started or kept alive
+        BoardsUnavailable       the running daemon's, or whoever's there: it serves no such boards
         NotDrained              the stop was too short for all that had been read
 """
 
@@ -78,6 +79,10 @@ class SessionEnded(TweetboardError):
 
 class EmbeddedServerError(TweetboardError):
     """The private server could not be started; the message ends with what it wrote last."""
+
+
+class BoardsUnavailable(TweetboardError):
+    """Where boards should be served nobody answers, or not with what was asked for."""
 
 
 class NotDrained(TweetboardError):

@@ -32,6 +32,7 @@ class Watched(Collector):
     feeds: Sequence[Feed]
     heard: Mapping[str, Heard]
     requests: Counter[tuple[str, str]]
+    cleared: Callable[[], Mapping[str, int]] = dict
     embedded_restarts: Callable[[], int] = lambda: 0
 
     def render(self) -> bytes:
@@ -101,6 +102,9 @@ class Watched(Collector):
 
         up = [((board,), heard.subscribed) for board, heard in self.heard.items()]
         yield _gauges("channel_up", "Whether the channel is subscribed.", ("board",), up)
+        cleared = (((board,), count) for board, count in self.cleared().items())
+        cleared_text = "Windows and trending scores begun anew because the clock went back."
+        yield _counters("windows_cleared", cleared_text, ("board",), cleared)
         yield each("messages", "Messages heard.", "messages")
         yield each("messages_foreign", "Messages of other instances or sessions.", "foreign")
         yield each("messages_unreadable", "Messages that are none of ours.", "unreadable")

@@ -4,8 +4,8 @@
 --        ARGV: verb, stream, session, first, last, now, kept, names.
 -- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
 -- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
--- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, with their history or not, offset, limit.
--- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, with their history or not, name, how many around it.
+-- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, offset, limit.
+-- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
 -- reset  KEYS: all keys of the board that do not depend on its windows.
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], [[name, its spelling, how many]...] for all that
@@ -102,10 +102,10 @@ local function read_page(locate)
   local total, above, rows = page(set, hide, first, limit)
   local names = {}
   for i = 1, #rows, 2 do names[#names + 1] = rows[i] end
-  local before = ranks_before(scores[1], width, names, now)
+  local before, window = ranks_before(scores[1], width, names, now), cjson.decode(ARGV[5])
   return {
     stale and 1 or 0, total, first, above, rows, read('HMGET', shown, names), string.format('%.17g', factor),
-    before and 1 or 0, before or {}, ARGV[5] == '1' and #scores == 3 and history(scores, names, now) or {},
+    before and 1 or 0, before or {}, type(window) == 'table' and history(window, names, now) or {},
   }
 end
 

@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
     scores are no whole numbers. `change` says by how many ranks it has risen since a bucket ago, "new" where it was not
     among the first `RANKED` then, and nothing where that is not known. `history` has its counts in each bucket of the
-    window, the unfinished one last.
+    window, the unfinished one last; of scores that are no window's, in the longest one's.
     """
 
     rank: int
@@ -227,10 +227,12 @@ class Scoreboard:
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         keys, which, hidden = self._keys[:2], self._which(window), msgspec.json.encode(self._hidden())
+        longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
+        buckets_of = next((one for one in self.kept.windows if one.name == window), longest) if history else None
         steps = 0
         while True:
             reply = await self._store.run(
-                SCRIPT, keys, verb, self._now, hidden, which, int(history), *place, writes=False
+                SCRIPT, keys, verb, self._now, hidden, which, msgspec.json.encode(buckets_of), *place, writes=False
             )
             reading = Reading(*cast("list[Any]", reply))
             if not reading.stale or steps == MAX_AGE_STEPS:

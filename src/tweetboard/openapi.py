@@ -1,0 +1,119 @@
+"""The API described in OpenAPI 3.1, made from the types that its answers are made of. Pure.
+
+What must not come here: how an answer comes about (api.py). A route is described by hand; a test holds that against the
+routes there are.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from tweetboard import __version__
+from tweetboard.answers import Problem
+from tweetboard.api import (
+    DEFAULT_LIMIT,
+    MAX_AROUND,
+    MAX_LIMIT,
+    MAX_OFFSET,
+    BoardAnswer,
+    Health,
+    Index,
+    NameAnswer,
+    Readiness,
+)
+from tweetboard.windows import ALL, Kept
+
+Described = dict[str, Any]
+
+_REF: Final = "#/components/schemas/{name}"
+_TYPES: Final = (BoardAnswer, NameAnswer, Index, Health, Readiness, Problem)
+
+
+def openapi(boards: Mapping[str, Kept]) -> Described:
+    """Describe the API of these boards."""
+    _, components = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+    paths: Described = {
+        "/boards": {"get": _operation("Which boards there are", _json(Index))},
+        "/healthz": {"get": _operation("Whether the process is alive", _json(Health))},
+        "/readyz": {"get": _operation("Whether every part works", _json(Readiness), also={"503": _json(Readiness)})},
+        "/metrics": {"get": _operation("Metrics for Prometheus", _other("text/plain", "string"))},
+        "/openapi.json": {"get": _operation("This description", _other("application/json", "object"))},
+    }
+    for name, kept in boards.items():
+        paths |= _board(name, kept)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tweetboard",
+            "version": __version__,
+            "summary": "Live, exactly counted leaderboards from a stream of posts.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _board(name: str, kept: Kept) -> Described:
+    shared = [
+        _parameter("window", {"enum": kept.names, "default": ALL}, "Which scores: of all time, of a window, trending."),
+        _parameter("history", {"enum": [0, 1], "default": 0}, "1: with each row its counts by bucket of time."),
+    ]
+    page = [
+        _whole("limit", 1, MAX_LIMIT, DEFAULT_LIMIT, "How many rows."),
+        _whole("offset", 0, MAX_OFFSET, 0, "How many rows to pass over."),
+    ]
+    around = [_whole("around", 0, MAX_AROUND, 0, "How many rows on each side of the name.")]
+    who = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "description": "As the board spells it; hashtags in any spelling.",
+        "schema": {"type": "string", "minLength": 1},
+    }
+    unchanged = {"304": {"description": "What the request's If-None-Match names still holds."}}
+    missing = {"404": _problem("The name is not on the board.")}
+    return {
+        f"/{name}": {"get": _operation(f"The board {name} from the top", _json(BoardAnswer), page + shared, unchanged)},
+        f"/{name}/{{name}}": {
+            "get": _operation(
+                f"One name on the board {name}", _json(NameAnswer), [who, *around, *shared], unchanged | missing
+            )
+        },
+    }
+
+
+def _operation(
+    summary: str, answer: Described, parameters: Iterable[Described] = (), also: Mapping[str, Described] = {}
+) -> Described:
+    answers: Described = {
+        "200": answer,
+        "400": _problem("A parameter is wrong; `detail` says which."),
+        "421": _problem("The request's Host is not one of ours."),
+        "503": _problem("Redis is away; try again."),
+        **also,
+    }
+    return {"summary": summary, "parameters": list(parameters), "responses": answers}
+
+
+def _json(answer: type[msgspec.Struct]) -> Described:
+    schema = {"$ref": _REF.format(name=answer.__name__)}
+    return {"description": "What was asked for", "content": {"application/json": {"schema": schema}}}
+
+
+def _other(media_type: str, schema: str) -> Described:
+    return {"description": "What was asked for", "content": {media_type: {"schema": {"type": schema}}}}
+
+
+def _problem(text: str) -> Described:
+    schema = {"$ref": _REF.format(name=Problem.__name__)}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+
+
+def _parameter(name: str, schema: Described, text: str) -> Described:
+    return {"name": name, "in": "query", "description": text, "schema": schema}
+
+
+def _whole(name: str, lowest: int, highest: int, default: int, text: str) -> Described:
+    return _parameter(name, {"type": "integer", "minimum": lowest, "maximum": highest, "default": default}, text)
