@@ -144,6 +144,18 @@ def test_behind_what_memory_has_forgotten_only_what_has_no_position_goes_on() ->
         assert (left.lost_names, left.lost_batches) == (0, lost_batches)
 
 
+@pytest.mark.parametrize(("position", "goes_on", "lost_batches"), [("c", [], 0), ("", ["unsent"], 1)])
+def test_what_was_read_behind_another_sessions_lost_batch_does_not_go_before_it(
+    position: str, goes_on: list[str], lost_batches: int
+) -> None:
+    """Nothing was sent yet, so memory has no batch that would show where it begins (model seed 9278)."""
+    box = Outbox(3, CHANNELS, bucket_s=1, published=Published())
+    box.gather([post("unsent")], position, NOW)
+    left = box.leave(2)
+    assert names(left) == goes_on
+    assert (left.lost_names, left.lost_batches) == (0, lost_batches)
+
+
 def test_where_the_boards_have_more_than_the_stream_nothing_is_sent_a_second_time() -> None:
     assert names(an_ended_one("", "").leave(0, boards_ahead=True)) == ["unsent"]
 

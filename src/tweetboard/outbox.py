@@ -269,7 +269,8 @@ class Outbox:
             draft.again.clear()  # what came again was in batches that may be gone
         in_journal = self.acknowledged if seq is None else max(self.acknowledged, seq)
         unsent_names = _names(self._after(in_journal))
-        if seq is None or boards_ahead or self._forgotten_after(seq):
+        forgotten = 0 if seq is None else self._forgotten_after(seq)
+        if seq is None or boards_ahead or forgotten:
             # Positions must not go past what is missing: what came with one is read again.
             self._batches = deque(batch for batch in self._batches if not batch.position)
             self._drafts = deque(draft for draft in self._drafts if not draft.position)
@@ -278,7 +279,7 @@ class Outbox:
             drafts,
             lost_names=max(_names(self._after(in_journal)) - _names(drafts), 0),
             dropped_names=max(unsent_names - _names(drafts), 0),
-            lost_batches=0 if seq is None else self._forgotten_after(seq),
+            lost_batches=forgotten if self._batches or self._drafts else 0,
         )
 
     @property
@@ -295,7 +296,9 @@ class Outbox:
         return [Draft.of(batch) for batch in self._batches if batch.seq > seq] + list(self._drafts)
 
     def _forgotten_after(self, seq: int) -> int:
-        return max(self._batches[0].seq - 1 - seq, 0) if self._batches else 0
+        """Count the batches after `seq` that are in memory no more, or never were: they were another session's."""
+        before_memory = self._batches[0].seq - 1 if self._batches else self.acknowledged
+        return max(before_memory - seq, 0)
 
     def applied(self, lowest: int) -> None:
         """Note the last batch that every board has."""

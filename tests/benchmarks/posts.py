@@ -22,6 +22,7 @@ POSTS_A_SECOND: Final = 5_000
 """By the posts' own times, so that a batch holds several seconds of them."""
 
 BEGIN_S: Final = 1_760_000_000
+SEED: Final = 20251122
 FIRST_ID: Final = 1_976_200_000_000_000_000
 
 SENTENCES: Final = (
@@ -71,23 +72,23 @@ class Posts:
         return self.size_bytes / self.count
 
 
-def write_posts(path: Path, population: Population, count: int, seed: int = 20251122) -> Posts:
-    """Write `count` posts, the last of which alone has `LAST_AUTHOR` and `LAST_TAG`; the same seed, the same bytes."""
+def write_posts(path: Path, population: Population, count: int, *, begin_s: int = BEGIN_S) -> Posts:
+    """Write `count` posts, always the same; the last of them alone has `LAST_AUTHOR` and `LAST_TAG`."""
     posts = Posts(path, count)
-    rng = random.Random(seed)
+    rng = random.Random(SEED)
     with path.open("wb") as file:
         for number, (author, tags) in enumerate(_drawn(population, count, rng)):
-            line = render(number, author, tags, kind=rng.randrange(20))
+            line = render(number, author, tags, kind=rng.randrange(20), begin_s=begin_s)
             posts.size_bytes += file.write(b"%x\r\n%b\r\n" % (len(line), line))
             posts.usernames[author] += 1
             posts.hashtags.update({tag.lower() for tag in tags})
     return posts
 
 
-def render(number: int, author: str, tags: tuple[str, ...], *, kind: int) -> bytes:
+def render(number: int, author: str, tags: tuple[str, ...], *, kind: int, begin_s: int = BEGIN_S) -> bytes:
     """Write one post as X sends it: of 20 kinds, 2 are retweets, 3 are answers and 5 are annotated."""
     post_id, author_id = FIRST_ID + number * 4194304 // POSTS_A_SECOND, 100_000_000 + _number_of(author)
-    created = datetime.fromtimestamp(BEGIN_S + number // POSTS_A_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    created = datetime.fromtimestamp(begin_s + number // POSTS_A_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     text = SENTENCES[number % len(SENTENCES)] + "".join(f" #{tag}" for tag in tags)
     entities = _entities(text, tags)
     users, tweets, extra = f"[{_user(author_id, author)}]", "", ""

@@ -1,5 +1,6 @@
 """The processes that a benchmark runs: each ended by its id whatever happens, each read from /proc."""
 
+import json
 import os
 import select
 import signal
@@ -74,7 +75,7 @@ def started(name: str, *command: str, log: Path, says: bool = True) -> Iterator[
                 stdout=subprocess.PIPE if says else output,
                 stderr=output,
                 env=environ,
-                cwd=log.parent,  # where no config.toml lies
+                cwd=log.parent,  # where no other config.toml lies
             )
         )
         try:
@@ -168,9 +169,19 @@ def upstream(folder: Path, posts: Posts) -> Iterator[tuple[Child, str]]:
         yield child, f"http://127.0.0.1:{child.line()}/2/tweets/sample/stream"
 
 
+def kept(windows: Sequence[str], trending: str) -> str:
+    """Write the settings of boards that keep these beside the scores of all time."""
+    text = f"windows = {json.dumps(list(windows))}\ntrending = {json.dumps(trending)}\n"
+    return "".join(f"[boards.{name}]\n{text}" for name in BOARDS)
+
+
+ALL_TIME: Final = kept([], "")
+
+
 @contextmanager
-def daemon(folder: Path, stream_url: str, redis_url: str) -> Iterator[tuple[Child, str]]:
-    """Run the real daemon; yields it and the address of its boards."""
+def daemon(folder: Path, stream_url: str, redis_url: str, settings: str = "") -> Iterator[tuple[Child, str]]:
+    """Run the real daemon, with the default settings but for these; yields it and the address of its boards."""
+    (folder / "config.toml").write_text(settings)
     flags = ["--stream", stream_url, "--redis", redis_url, "--port", "0", "--format", "x-v2"]
     with started("daemon", sys.executable, "-m", "tweetboard", *flags, log=folder / "daemon") as child:
         said = child.line()

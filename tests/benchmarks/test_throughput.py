@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.posts import UNIFORM, ZIPF, Population, Posts, write_posts
-from benchmarks.processes import HERE, Child, daemon, middle, sent_at, started, upstream, valkey, verdict
+from benchmarks.processes import ALL_TIME, HERE, Child, daemon, middle, sent_at, started, upstream, valkey, verdict
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -74,7 +74,9 @@ def measured(folder: Path, posts: Posts, few: Posts, over: str) -> Iterator[Roun
         yield Round(fast, slow, floor_us(folder, posts))
 
 
-def run(stack: ExitStack, folder: Path, posts: Posts, over: str, *, naive: bool = False) -> Run:
+def run(
+    stack: ExitStack, folder: Path, posts: Posts, over: str, *, naive: bool = False, settings: str = ALL_TIME
+) -> Run:
     """Run a design over posts, with servers of its own; fails where its boards are not exact."""
     folder.mkdir()
     server = stack.enter_context(valkey(folder / "valkey"))
@@ -83,7 +85,7 @@ def run(stack: ExitStack, folder: Path, posts: Posts, over: str, *, naive: bool 
     if naive:
         design = naive_design(stack, folder, url, redis_url)
     else:
-        design = [stack.enter_context(daemon(folder, url, redis_url))[0]]
+        design = [stack.enter_context(daemon(folder, url, redis_url, settings))[0]]
     children = {"design": design, "redis": [server.child], "upstream": [source]}
     assert source.line() == "connected"
     time.sleep(SETTLED_S)
