@@ -144,7 +144,7 @@ async def test_a_board_is_its_top_ten_with_ranks_and_a_total(site: Site) -> None
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-cache"
-    assert list(answer.json) == ["board", "window", "total", "as_of", "results"]
+    assert list(answer.json) == ["board", "window", "total", "as_of", "max_error", "results"]
     assert (answer.json["board"], answer.json["window"], answer.json["total"]) == ("usernames", "all", 23)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", answer.json["as_of"])
     assert before <= datetime.fromisoformat(answer.json["as_of"]) <= datetime.now(UTC)
@@ -366,6 +366,7 @@ async def test_a_name_is_found_however_it_is_spelled(timed: Site, spelling: str)
         "board": "hashtags",
         "window": "all",
         "total": 3,
+        "max_error": 0,
         "rank": 2,
         "name": "tea",
         "display": "Tea",

@@ -89,7 +89,7 @@ async def test_one_command_shows_two_full_boards(tmp_path: Path) -> None:
         for board in ("usernames", "hashtags"):
             status, answer = await running.get(f"/{board}")
             assert status == 200
-            assert answer.keys() == {"board", "window", "total", "as_of", "results"}
+            assert answer.keys() == {"board", "window", "total", "as_of", "max_error", "results"}
             rows = answer["results"]
             assert isinstance(rows, list)
             assert len(rows) == 10

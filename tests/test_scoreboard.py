@@ -440,7 +440,10 @@ async def test_names_that_are_spelled_as_they_are_counted_take_no_more_room(stor
     assert await store.execute("EXISTS", f"{KEY}:spelling", f"{KEY}:spellings") == 0
     await apply(board, 2, 2, ["Tea", "Tea"])
     assert await store.execute("HGETALL", f"{KEY}:spelling") == {b"tea": b"Tea"}
-    assert await store.execute("HGETALL", f"{KEY}:spellings") == {b"tea": b"1", b"Tea": b"2"}
+    assert await store.execute("HGETALL", f"{KEY}:spellings") in (
+        {b"tea": b'{"tea":1,"Tea":2}'},
+        {b"tea": b'{"Tea":2,"tea":1}'},
+    )
 
 
 async def test_a_name_is_shown_as_its_source_wants_it(store: Store, board: Scoreboard) -> None:

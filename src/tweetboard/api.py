@@ -47,12 +47,16 @@ log = logging.getLogger(__name__)
 
 
 class BoardAnswer(msgspec.Struct, frozen=True):
-    """What `GET /<board>` answers; `total` counts the names on the board in that window."""
+    """What `GET /<board>` answers; `total` counts the names on the board in that window.
+
+    Every score in it can be too low by `max_error` at most, which is 0 until names have been let go.
+    """
 
     board: str
     window: str
     total: int
     as_of: str
+    max_error: int | float
     results: list[Row]
 
 
@@ -63,6 +67,7 @@ class NameAnswer(Row, frozen=True, kw_only=True, omit_defaults=True):
     window: str
     total: int
     as_of: str
+    max_error: int | float
     around: list[Row]
 
 
@@ -236,7 +241,7 @@ class Api:
 
     async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
         page = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
-        answer = BoardAnswer(board.name, asked.window, page.total, _now(), page.rows)
+        answer = BoardAnswer(board.name, asked.window, page.total, _now(), page.lacking, page.rows)
         return encoded(answer, says=(page.total, page.rows))
 
     async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:
@@ -250,6 +255,7 @@ class Api:
             window=asked.window,
             total=page.total,
             as_of=_now(),
+            max_error=page.lacking,
             around=page.rows,
         )
         return encoded(answer, says=(page.total, row, page.rows))

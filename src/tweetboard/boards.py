@@ -40,15 +40,23 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
             continue
         else:
             names = hashtags if what == "hashtags" else authors
-        kept = Kept(tuple(map(window, board.windows)), parse_window(board.trending) if board.trending else 0)
-        boards[name] = Board(board.key, Channel(name, names, board.reposts), fold if of_tags else None, kept)
+        kept = Kept(
+            tuple(map(window, board.windows)),
+            parse_window(board.trending) if board.trending else 0,
+            parse_window(board.once_per_author) if board.once_per_author else 0,
+            board.max_members,
+        )
+        channel = Channel(name, names, board.reposts, with_authors=kept.once_s > 0)
+        boards[name] = Board(board.key, channel, fold if of_tags else None, kept)
     return boards, paths
 
 
 def bucket_s_of(settings: Settings) -> int:
     """Give the width of the buckets that posts are gathered in, which every window's is a multiple of.
 
-    Trending scores tell posts apart as a window of their half-life would.
+    Trending scores tell posts apart as a window of their half-life would, and so do authors that count once in a while.
     """
-    boards = settings.boards.values()
-    return finest_bucket_s(parse_window(text) for board in boards for text in (*board.windows, board.trending) if text)
+    texts = [
+        text for board in settings.boards.values() for text in (*board.windows, board.trending, board.once_per_author)
+    ]
+    return finest_bucket_s(parse_window(text) for text in texts if text)

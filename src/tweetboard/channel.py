@@ -23,7 +23,7 @@ class Message(msgspec.Struct, gc=False):
 
     `times` are run lengths over `names`: (start of the finest bucket in Unix seconds, how many names). `names` stand in
     the order of arrival, spelled as their posts spell them, repeats kept. `displays` says how to show some that nobody
-    would read as they stand.
+    would read as they stand. `authors`, one for each name, are there where a board asks for them.
     """
 
     source: str
@@ -32,6 +32,7 @@ class Message(msgspec.Struct, gc=False):
     times: list[tuple[int, int]]
     names: list[str]
     displays: dict[str, str] = {}
+    authors: list[str] = []
 
 
 class Head(msgspec.Struct, gc=False):
@@ -52,9 +53,16 @@ _DECODER = msgspec.json.Decoder(Message)
 _HEAD_DECODER = msgspec.json.Decoder(Head)
 
 
-def body(times: list[tuple[int, int]], names: list[str], displays: Mapping[str, str] | None = None) -> bytes:
+def body(
+    times: list[tuple[int, int]],
+    names: list[str],
+    displays: Mapping[str, str] | None = None,
+    authors: list[str] | None = None,
+) -> bytes:
     """Encode the part of a message that stays the same when another session has to send it again."""
     more = b',"displays":%b' % msgspec.json.encode(displays) if displays else b""
+    if authors:
+        more += b',"authors":%b' % msgspec.json.encode(authors)
     return b'"times":%b,"names":%b%b}' % (msgspec.json.encode(times), msgspec.json.encode(names), more)
 
 

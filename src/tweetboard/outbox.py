@@ -55,11 +55,12 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class Column:
-    """What one channel has gathered: its names, and their times as run lengths."""
+    """What one channel has gathered: its names, who wrote them where that is asked, and their times as run lengths."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.names: list[str] = []
+        self.authors: list[str] = []
         self.times: list[tuple[int, int]] = []
 
     def add(self, posts: Sequence[Post], starts: Sequence[int], *, same: bool) -> int:
@@ -77,7 +78,12 @@ class Column:
             for start, post in zip(starts, posts, strict=True):
                 _lengthen(self.times, start, len(self.channel.names([post])))
         self.names += names
-        return _size_bytes(names) + 3 * len(names)  # two quotes and a comma each
+        size_bytes = _size_bytes(names) + 3 * len(names)  # two quotes and a comma each
+        if self.channel.with_authors:
+            writers = [post.author for post in posts for _ in self.channel.names([post])]
+            self.authors += writers
+            size_bytes += _size_bytes(writers) + 3 * len(writers)
+        return size_bytes
 
 
 class Draft:
@@ -134,7 +140,10 @@ class Draft:
         if self._sealed is None:
             bodies = {
                 column.channel.name: body(
-                    column.times, column.names, self.displays if column.channel.names is authors else None
+                    column.times,
+                    column.names,
+                    self.displays if column.channel.names is authors else None,
+                    column.authors,
                 )
                 for column in self.columns
             }

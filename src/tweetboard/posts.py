@@ -49,11 +49,15 @@ class Skip(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Channel:
-    """What one channel carries: `names` takes them out of posts, in order; without `reposts` those are left out."""
+    """What one channel carries: `names` takes them out of posts, in order; without `reposts` those are left out.
+
+    With `with_authors` it also says who wrote each of them.
+    """
 
     name: str
     names: Callable[[Sequence[Post]], list[str]]
     reposts: bool = True
+    with_authors: bool = False
 
 
 def authors(posts: Sequence[Post]) -> list[str]:

@@ -1,4 +1,5 @@
--- One board. Every change of its scores begins here; bulk.lua, spelling.lua, windows.lua and pages.lua stand before it.
+-- One board. Every change of its scores begins here; bulk.lua, spelling.lua, authors.lua, windows.lua and pages.lua stand
+-- before it.
 --
 -- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
 --        ARGV: verb, stream, session, first, last, now, kept, names.
@@ -8,18 +9,50 @@
 -- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
 -- reset  KEYS: all keys of the board that do not depend on its windows.
 --
--- `names` are three arguments of JSON: [[time, {name: how many}]...], [[name, its spelling, how many]...] for all that
--- are spelled otherwise, {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s":
--- seconds or 0}. `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
+-- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where an author counts once in a while,
+-- {"once_s": that, "entries": see authors.lua}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
+-- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s":
+-- seconds or 0, "max_members": or 0}. What a score can lack because its name was let go before stands in board:lacking.
+-- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
+
+local MOST_AT_ONCE = 32768 -- names let go in one step, which takes Redis some 50 ms
+
+-- Let the lowest names go where there are more than `most` and an eighth: rarely, for each time the bound on what a name
+-- can lack grows by the highest score that went. Answers names and the bound's growth.
+local function trimmed(set, most)
+  local excess = redis.call('ZCARD', set) - most
+  if most == 0 or excess <= math.min(most / 8, MOST_AT_ONCE) then return {}, 0 end
+  local names, found = {}, redis.call('ZRANGE', set, 0, excess - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do names[#names + 1] = found[i] end
+  redis.call('ZREMRANGEBYRANK', set, 0, excess - 1)
+  return names, tonumber(found[#found])
+end
+
+local function trim(most)
+  local gone, growth = trimmed(board, most)
+  if growth > 0 then
+    write('HDEL', shown, gone)
+    write('HDEL', seen, gone)
+    redis.call('HINCRBYFLOAT', board .. ':lacking', 'all', growth)
+  end
+  local _, faded = trimmed(board .. ':trending', most)
+  if faded > 0 then redis.call('HINCRBYFLOAT', board .. ':lacking', 'trending', string.format('%.17g', faded)) end
+end
 
 -- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
 -- ends the script before it has changed anything. Answers how many windows a clock that went back has cost.
 local function add(now, kept, at)
   local groups, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  local most, remember = cjson.decode(kept).max_members or 0, nil
+  if groups.entries then
+    groups, spelled, remember = once(groups.entries, groups.once_s, now)
+  else
+    spelled = spelled ~= '' and cjson.decode(spelled)
+  end
   local counts, to_shown, to_seen = total(groups), {}, {}
   local names = listed(counts)
   local scores = read('ZMSCORE', board, names)
-  if spelled ~= '' then to_shown, to_seen = spell(names, counts, scores, cjson.decode(spelled)) end
+  if spelled then to_shown, to_seen = spell(names, counts, scores, spelled) end
   if displays ~= '{}' then
     redis.call('HLEN', shown)
     for name, display in pairs(cjson.decode(displays)) do
@@ -35,6 +68,8 @@ local function add(now, kept, at)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
   for _, carry_out in ipairs(writes) do carry_out() end
+  if remember then remember() end
+  if most > 0 then trim(most) end
   return cleared
 end
 
@@ -94,7 +129,7 @@ end
 
 -- Answers {whether time must pass first, how many names there are, the place of the first row, how many stand above it,
 -- names and scores by turns, how they are shown, what scores are to be multiplied by, whether ranks before are known,
--- these, counts by bucket}.
+-- these, counts by bucket, how much a score may lack at most}.
 local function read_page(locate)
   local now, hide, scores = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
   local set, width, factor, stale = chosen(scores, now)
@@ -106,6 +141,7 @@ local function read_page(locate)
   return {
     stale and 1 or 0, total, first, above, rows, read('HMGET', shown, names), string.format('%.17g', factor),
     before and 1 or 0, before or {}, type(window) == 'table' and history(window, names, now) or {},
+    redis.call('HGET', board .. ':lacking', scores[1]) or '0',
   }
 end
 
@@ -127,7 +163,8 @@ local function reset()
   local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
   for _, window in ipairs(kept.windows) do drop_window(window) end
   forget_trending()
-  return redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', unpack(KEYS))
+  return redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all',
+    board .. ':lacking', unpack(KEYS))
 end
 
 local verbs = {apply = apply, bare = bare, age = age, top = top, near = near, reset = reset}

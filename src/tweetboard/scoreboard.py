@@ -5,9 +5,9 @@ Pub/Sub or HTTP, or a clock of its own.
 """
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import pairwise
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -25,7 +25,7 @@ AGE_NAMES: Final = 4_096
 MAX_AGE_STEPS: Final = 250
 """A reader waits for no more of them than these, a second or so; beyond it what it reads is still a little old."""
 
-SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "windows", "pages"))
+SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "authors", "windows", "pages"))
 """Every step that a board takes inside Redis."""
 
 
@@ -51,10 +51,14 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a board from the top down; `total` counts all names on it."""
+    """A part of a board from the top down; `total` counts all names on it.
+
+    A score can be too low by `lacking` at most: so much may a name have had when it was let go, to come back later.
+    """
 
     total: int
     rows: list[Row]
+    lacking: int | float = 0
 
 
 class Reading(msgspec.Struct, array_like=True):
@@ -70,6 +74,7 @@ class Reading(msgspec.Struct, array_like=True):
     ranked: int
     ranks: list[bytes | None]
     history: list[list[bytes | None]]
+    lacking: bytes
 
 
 class Scoreboard:
@@ -140,7 +145,10 @@ class Scoreboard:
         """
         stream, first, last = messages[0].source, messages[0].seq, messages[-1].seq
         displays = {name: display for message in messages for name, display in message.displays.items()}
-        names = self._counted(self._by_time(messages), displays)
+        if self.kept.once_s:
+            names = self._one_by_one(messages, displays)
+        else:
+            names = self._counted(self._by_time(messages), displays)
         reply = await self._store.run(
             SCRIPT,
             [*self._keys, self.applied_key, stream_key],
@@ -239,7 +247,10 @@ class Scoreboard:
                 break
             steps += 1
             await self.age()
-        return Page(reading.total, self._rows(reading, float(reading.factor) if window == TRENDING else None))
+        factor = float(reading.factor) if window == TRENDING else None
+        lacking = float(reading.lacking)
+        lacking = int(lacking) if factor is None else _rounded(lacking * factor)
+        return Page(reading.total, self._rows(reading, factor), lacking)
 
     def _which(self, window: str) -> bytes:
         """Name the scores of a window as scoreboard.lua reads it."""
@@ -250,7 +261,7 @@ class Scoreboard:
     def _rows(self, reading: Reading, factor: float | None) -> list[Row]:
         names, scores = reading.rows[::2], reading.rows[1::2]
         ranks = [reading.above + 1]
-        for place, (before, score) in enumerate(pairwise(scores), reading.offset + 2):
+        for place, (before, score) in enumerate(itertools.pairwise(scores), reading.offset + 2):
             ranks.append(ranks[-1] if score == before else place)
         history = zip(*reading.history, strict=True) if reading.history else None
         rows = []
@@ -261,7 +272,7 @@ class Scoreboard:
                     rank,
                     name,
                     name if display is None else display.decode("utf-8", "replace"),
-                    self._whole(scores[place]) if factor is None else float(f"{float(scores[place]) * factor:.6g}"),
+                    self._whole(scores[place]) if factor is None else _rounded(float(scores[place]) * factor),
                     _change(rank, reading.ranks[place]) if reading.ranked else msgspec.UNSET,
                     msgspec.UNSET if history is None else [int(count or 0) for count in next(history)],
                 )
@@ -283,6 +294,24 @@ class Scoreboard:
                 begin += count
         self._newest = max(self._newest, *groups) if groups else self._newest
         return [(start, Counter(names)) for start, names in groups.items()]
+
+    def _one_by_one(self, messages: Sequence[Message], displays: dict[str, str]) -> tuple[bytes, bytes, bytes]:
+        """Write names with their authors as scoreboard.lua takes them, in the order in which they came."""
+        entries = []
+        for message in messages:
+            count = len(message.names)
+            authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
+            named = zip(message.names, authors, strict=True)
+            for start, count in message.times:
+                entry: list[str] = []
+                for spelling, author in itertools.islice(named, count):
+                    identity = spelling if self._fold is None else self._fold(spelling)
+                    if identity:
+                        entry += (identity, author, "" if identity == spelling else spelling)
+                entries.append((start, entry))
+                self._newest = max(self._newest, start)
+        once = {"once_s": self.kept.once_s, "entries": entries}
+        return msgspec.json.encode(once), b"", msgspec.json.encode(displays)
 
     def _counted(
         self, groups: Sequence[tuple[int, Counter[str]]], displays: dict[str, str]
@@ -311,6 +340,10 @@ class Scoreboard:
         if not score.is_integer():
             raise StoreRefused(f"{self.key} has the score {text.decode()}, which tweetboard never writes: whose is it?")
         return int(score)
+
+
+def _rounded(score: float) -> float:
+    return float(f"{score:.6g}")
 
 
 def _change(rank: int, before: bytes | None) -> int | Literal["new"] | msgspec.UnsetType:

@@ -134,6 +134,11 @@ def _durations(value: list[str]) -> Iterator[str]:
             yield f"{shown(text)} stands there twice"
 
 
+def _duration(text: str) -> Iterator[str]:
+    return _durations([text] if text else [])
+
+
+_MEMBERS: Final = "is neither 0, for all of them, nor between 100 and 1000000000"
 _stream_url = _must(
     lambda url: url == DEMO or preset(url) is not None or _is_address(url, "http", "https", "ws", "wss"),
     f"is none of what a stream can be: demo:, {', '.join(FORMS)}, "
@@ -229,13 +234,18 @@ class FilterSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off)."""
+    """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off).
+
+    An author adds to a name at most once in `once_per_author`; `max_members` 0 lets no name go.
+    """
 
     key: Annotated[str, _board_key]
     field: Annotated[str, _field] = ""
     reposts: Annotated[bool, _anything] = True
     windows: Annotated[list[str], _durations] = msgspec.field(default_factory=lambda: ["5m", "1h", "24h"])
-    trending: Annotated[str, lambda text: _durations([text] if text else [])] = "1h"
+    trending: Annotated[str, _duration] = "1h"
+    once_per_author: Annotated[str, _duration] = ""
+    max_members: Annotated[int, _must(lambda count: count == 0 or 100 <= count <= 10**9, _MEMBERS)] = 0
 
 
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

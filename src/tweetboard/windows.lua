@@ -43,6 +43,7 @@ end
 local function forget_trending()
   local ranks, before = board .. ':ranks:trending', board .. ':ranks_before:trending'
   redis.call('UNLINK', board .. ':trending', board .. ':from:trending', ranks, before)
+  redis.call('HDEL', board .. ':lacking', 'trending')
 end
 
 -- Delete a window that is not kept any more.
@@ -230,6 +231,8 @@ local function age_trending(now, half_life, limit)
     local half_lives = math.floor(since)
     redis.call('ZUNIONSTORE', key, 1, key, 'WEIGHTS', string.format('%.17g', 2 ^ -half_lives))
     redis.call('HSET', state, 'landmark', landmark + half_lives * half_life)
+    local lacking = redis.call('HGET', board .. ':lacking', 'trending')
+    if lacking then redis.call('HSET', board .. ':lacking', 'trending', tonumber(lacking) * 2 ^ -half_lives) end
   end
   redis.call('HSET', state, 'latest', now)
   return limit - faded, '0', 0

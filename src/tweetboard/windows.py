@@ -51,10 +51,16 @@ class Window(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a board keeps besides the scores of all time: windows, and trending scores with a half-life, 0 for none."""
+    """What a board keeps besides the scores of all time, and what of all that.
+
+    That is windows; trending scores with a half-life; an author adds to a name only once in `once_s`; names beyond the
+    first `max_members` may be let go. 0 is none of it.
+    """
 
     windows: tuple[Window, ...] = ()
     half_life_s: int = 0
+    once_s: int = 0
+    max_members: int = 0
 
     @property
     def names(self) -> list[str]:
