@@ -269,7 +269,7 @@ class World:
             replaced = self._was_replaced(daemon.process.name)
             clean = await daemon.stop()
             # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to. One that
-            # was replaced cannot know what of its own was sent again to whoever came next (seeds 778899246, 220, 31000491).
+            # was replaced cannot know what of its own was sent again to whoever came next (seeds 220, 31000491).
             if not clean and self.upstream.kind != "live" and not replaced:
                 raise Broken("a stop in calm weather left something behind")
         check(self.state)
