@@ -293,7 +293,9 @@ async def test_a_reset_leaves_nothing(store: Store) -> None:
     await board.begin()
     await board.apply([(NOW - 5, "Tea"), (NOW, "tea"), (NOW, "Tea")])
     await board.scores.reset()
-    assert await store.execute("KEYS", f"{KEY}*") == []
+    assert await store.execute("KEYS", f"{KEY}*") == [f"{KEY}:applied".encode()]
+    await board.apply([(NOW, "tea")])
+    assert await board.read("5s") == {"tea": 1}
 
 
 @pytest.mark.parametrize("kind", ["windows", "window:1h", "from:1h", "buckets:1h", f"bucket:1h:{NOW}", "trending"])

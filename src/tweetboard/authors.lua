@@ -7,6 +7,13 @@
 
 local GENERATIONS = 3
 
+local function authors_key(number) return string.format('%s:authors:%.0f', board, number) end
+
+local function forget_authors(while_s, now)
+  local generation = math.floor(now / while_s)
+  for number = generation - GENERATIONS, generation + 1 do redis.call('UNLINK', authors_key(number)) end
+end
+
 -- Choose what counts of `entries` {time, {name, author, spelling, name, author, spelling...}}, in the order in which they
 -- came; an empty author is nobody, who always counts, an empty spelling the name itself. Answers groups {time, {name ->
 -- how many}}, what of it is spelled otherwise {name, spelling, how many}, and a function that writes.
@@ -22,9 +29,8 @@ local function once(entries, while_s, now)
     end
   end
   local generation, last, words = math.floor(now / while_s), {}, {}
-  local function key(number) return string.format('%s:authors:%.0f', board, number) end
   for number = generation - GENERATIONS + 1, generation do
-    for i, time in ipairs(read('HMGET', key(number), fields)) do
+    for i, time in ipairs(read('HMGET', authors_key(number), fields)) do
       if time then last[i] = math.max(tonumber(time), last[i] or 0) end
     end
   end
@@ -56,7 +62,7 @@ local function once(entries, while_s, now)
   end
   return groups, spelled, function()
     if #words == 0 then return end
-    write('HSET', key(generation), words)
-    redis.call('EXPIRE', key(generation), (GENERATIONS + 1) * while_s)
+    write('HSET', authors_key(generation), words)
+    redis.call('EXPIRE', authors_key(generation), (GENERATIONS + 1) * while_s)
   end
 end

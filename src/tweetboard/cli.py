@@ -26,8 +26,9 @@ from tweetboard import __version__
 from tweetboard.api import MAX_LIMIT
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
-from tweetboard.daemon import checking, replaying, serve
+from tweetboard.daemon import checking, maintaining, replaying, serve
 from tweetboard.errors import StoreUnavailable, TweetboardError
+from tweetboard.maintenance import export_boards, import_boards, reset_boards
 from tweetboard.pipe import Pipe
 from tweetboard.replay import FileSource
 from tweetboard.serving import port_is_free
@@ -265,6 +266,29 @@ async def _command_top(settings: Settings, options: argparse.Namespace, stopping
     return 0
 
 
+async def _command_export(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    async with maintaining(settings, os.environ) as (store, boards):
+        await first_of(export_boards(store, boards, options.board), stopping.wait())
+    return int(stopping.is_set())
+
+
+async def _command_import(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    async with maintaining(settings, os.environ) as (store, boards):
+        await first_of(import_boards(store, boards, options.file), stopping.wait())
+    return int(stopping.is_set())
+
+
+async def _command_reset(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    done = [False]
+
+    async def reset() -> None:
+        done[0] = await reset_boards(store, boards, options.board, sure=options.yes)
+
+    async with maintaining(settings, os.environ) as (store, boards):
+        await first_of(reset(), stopping.wait())
+    return 0 if done[0] else 1
+
+
 async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     async with demo_server(posts_per_s=options.rate, seed=options.seed, port=options.listen) as url:
         _say(f"an invented town's posts at {url}")
@@ -299,6 +323,13 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--watch", action="store_true", help="go on showing them, until Ctrl-C")
     top.add_argument("--json", action="store_true", help="as the API says it, one board a line")
     top.add_argument("--from", dest="address", metavar="URL", help="where they are served (http.host and http.port)")
+    export = add("export", _command_export, "write boards to standard output, a name a line, also of a running daemon")
+    export.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
+    imports = add("import", _command_import, "put exported boards in the place of those that are there")
+    imports.add_argument("file", metavar="FILE", help="what export has written; -: standard input")
+    reset = add("reset", _command_reset, "begin boards anew, also those of a running daemon")
+    reset.add_argument("board", metavar="BOARD", nargs="+", help="such as hashtags")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
     simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
     simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="posts per second (40)")
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")

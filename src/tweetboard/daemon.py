@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Final
 
 from tweetboard.api import MAX_READS, Api, Part
 from tweetboard.blocklist import Blocklist
+from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, StoreUnavailable
 from tweetboard.feed import Feed
@@ -25,6 +27,7 @@ from tweetboard.pipe import Pipe
 from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Source
 from tweetboard.replay import FileSource
+from tweetboard.scoreboard import Scoreboard
 from tweetboard.serving import listening
 from tweetboard.settings import DEMO, EMBEDDED, Settings, Stream, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server
@@ -137,6 +140,23 @@ async def checking(
         )
 
 
+@asynccontextmanager
+async def maintaining(
+    settings: Settings, environ: Mapping[str, str]
+) -> AsyncIterator[tuple[Store, dict[str, Scoreboard]]]:
+    """Open the boards that the settings name, beside a running daemon or without one."""
+    async with AsyncExitStack() as stack:
+        store, _ = await _open(stack, settings, environ, throwaway=False, prefix="", beside=True)
+        boards = boards_of(settings)[0]
+        yield (
+            store,
+            {
+                name: Scoreboard(store, name, board.key, board.fold, kept=board.kept, clock=time.time)
+                for name, board in boards.items()
+            },
+        )
+
+
 def _is_demo(settings: Settings) -> bool:
     return not settings.streams and settings.stream.url == DEMO
 
@@ -195,7 +215,8 @@ async def _clear(pipe: Pipe) -> None:
     for board in pipe.boards.values():
         await board.reset()
     stream = pipe.feeds["replay"].journal.stream_key
-    await pipe.store.execute("UNLINK", stream, f"{stream}:journal", f"{stream}:ids")
+    applied = [board.applied_key for board in pipe.boards.values()]
+    await pipe.store.execute("UNLINK", *applied, stream, f"{stream}:journal", f"{stream}:ids")
 
 
 def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> Api:

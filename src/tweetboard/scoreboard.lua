@@ -7,7 +7,8 @@
 -- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
 -- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, offset, limit.
 -- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
--- reset  KEYS: all keys of the board that do not depend on its windows.
+-- reset  KEYS: board, shown, seen.  ARGV: verb, now.
+-- copy, replace  KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds; or now.
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where an author counts once in a while,
 -- {"once_s": that, "entries": see authors.lua}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
@@ -159,13 +160,38 @@ local function near()
   end)
 end
 
+-- Delete everything but what has been applied, which goes on being true of what comes.
 local function reset()
+  redis.call('ZCARD', board)
   local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
   for _, window in ipairs(kept.windows) do drop_window(window) end
   forget_trending()
-  return redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all',
-    board .. ':lacking', unpack(KEYS))
+  if (kept.once_s or 0) > 0 then forget_authors(kept.once_s, tonumber(ARGV[2])) end
+  redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', board .. ':lacking')
+  return redis.call('UNLINK', board, shown, seen)
 end
 
-local verbs = {apply = apply, bare = bare, age = age, top = top, near = near, reset = reset}
+-- Copy what a board is into three keys that live for so many seconds. Answers how many names it has, what it has applied.
+local function copy()
+  for i = 1, 3 do
+    redis.call('COPY', KEYS[i], KEYS[4 + i])
+    redis.call('EXPIRE', KEYS[4 + i], ARGV[2])
+  end
+  return {redis.call('ZCARD', KEYS[5]), redis.call('HGETALL', KEYS[4])}
+end
+
+-- Put what three keys hold in the board's place.
+local function replace()
+  reset()
+  for i = 1, 3 do
+    if redis.call('EXISTS', KEYS[4 + i]) == 1 then
+      redis.call('RENAME', KEYS[4 + i], KEYS[i])
+      redis.call('PERSIST', KEYS[i])
+    end
+  end
+end
+
+local verbs = {
+  apply = apply, bare = bare, age = age, top = top, near = near, reset = reset, copy = copy, replace = replace,
+}
 return verbs[verb]()

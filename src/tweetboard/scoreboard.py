@@ -107,7 +107,7 @@ class Scoreboard:
         self._clock = clock
         self._fold = fold
         self._hidden = hidden
-        self._keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
+        self.keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
         self.due = asyncio.Event()
         self._changes = 0
         self._newest = 0
@@ -151,7 +151,7 @@ class Scoreboard:
             names = self._counted(self._by_time(messages), displays)
         reply = await self._store.run(
             SCRIPT,
-            [*self._keys, self.applied_key, stream_key],
+            [*self.keys, self.applied_key, stream_key],
             *("apply", stream, token, first, last, self._now, self._encoded_kept, *names),
         )
         outcome, number = cast("tuple[bytes, int]", reply)
@@ -177,7 +177,7 @@ class Scoreboard:
         """
         reply = await self._store.run(
             SCRIPT,
-            [*self._keys, lease_key],
+            [*self.keys, lease_key],
             *("bare", holder, self._now, self._encoded_kept, *self._counted([(self._now, Counter(names))], {})),
         )
         self.cleared += cast("int | None", reply) or 0
@@ -195,7 +195,7 @@ class Scoreboard:
         bucket = self._bucket
         reply = await self._store.run(
             SCRIPT,
-            self._keys[:1],
+            self.keys[:1],
             *("age", self._now, self._encoded_kept, msgspec.json.encode(self._hidden()), self._cursor, AGE_NAMES),
         )
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
@@ -229,12 +229,26 @@ class Scoreboard:
         return self._fold(name) if self._fold is not None and name else name
 
     async def reset(self) -> None:
-        """Delete everything that is kept of the board. Raises `StoreError`."""
-        await self._store.run(SCRIPT, [*self._keys, self.applied_key], "reset")
+        """Delete all scores in one step; what comes is counted on, also by a daemon that runs. Raises `StoreError`."""
+        await self._store.run(SCRIPT, self.keys, "reset", self._now)
+        self._changes += 1
+
+    async def copy(self, copies: Sequence[str], life_s: int) -> tuple[int, dict[str, int]]:
+        """Copy the scores and what belongs to them into three prefixed keys, in one step. Raises `StoreError`.
+
+        Returns how many names these are, and the last batch of each stream that is in them.
+        """
+        reply = await self._store.run(SCRIPT, [*self.keys, self.applied_key, *copies], "copy", life_s)
+        total, flat = cast("tuple[int, list[bytes]]", reply)
+        return total, dict(zip((stream.decode() for stream in flat[::2]), map(int, flat[1::2]), strict=True))
+
+    async def replace(self, copies: Sequence[str]) -> None:
+        """Put three such keys in the scores' place, in one step; all else as `reset` does. Raises `StoreError`."""
+        await self._store.run(SCRIPT, [*self.keys, self.applied_key, *copies], "replace", self._now)
         self._changes += 1
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
-        keys, which, hidden = self._keys[:2], self._which(window), msgspec.json.encode(self._hidden())
+        keys, which, hidden = self.keys[:2], self._which(window), msgspec.json.encode(self._hidden())
         longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
         buckets_of = next((one for one in self.kept.windows if one.name == window), longest) if history else None
         steps = 0

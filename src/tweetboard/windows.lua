@@ -82,7 +82,7 @@ end
 
 local function plan_settings(kept, text)
   local before = redis.call('GET', board .. ':windows')
-  local nothing = #kept.windows == 0 and kept.half_life_s == 0
+  local nothing = #kept.windows == 0 and kept.half_life_s == 0 and (kept.once_s or 0) == 0
   if before == text or (not before and nothing) then return {} end
   local gone = {}
   for _, window in ipairs(before and cjson.decode(before).windows or {}) do gone[window[1]] = window end

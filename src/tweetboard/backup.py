@@ -1,0 +1,142 @@
+"""A board as lines of JSON, out of Redis and into it again, also while it is counted on.
+
+What lives here: the lines' shape; copying a board in one step, and putting one in another's place in one. What must
+not: files and flags (cli.py), or the steps inside Redis (scoreboard.lua).
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Final, TypeVar, cast
+
+import msgspec
+
+from tweetboard.errors import ConfigurationError
+from tweetboard.scoreboard import Scoreboard
+from tweetboard.store import Store
+
+VERSION: Final = 1
+
+CHUNK_NAMES: Final = 4_000
+"""So many names are read or written at once, which takes Redis some milliseconds."""
+
+TEMPORARY_S: Final = 3_600
+"""A copy that nobody has taken away is gone after so long."""
+
+L = TypeVar("L", bound=msgspec.Struct)
+
+
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first line of a board: how many lines of names follow, and up to which batch of each stream they count."""
+
+    tweetboard: int
+    board: str
+    names: Annotated[int, msgspec.Meta(ge=0)]
+    applied: dict[str, int] = {}
+
+
+class Name(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One name's line; `spellings` says how often each was met, where there are several."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    score: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    display: str = ""
+    spellings: dict[str, int] = {}
+
+
+async def exported(store: Store, board: Scoreboard) -> AsyncIterator[bytes]:
+    """Yield a board's lines, all of one moment. Raises `StoreError`."""
+    async with _temporary(store) as copies:
+        total, applied = await board.copy(copies, TEMPORARY_S)
+        yield _line(Head(VERSION, board.name, total, applied))
+        for first in range(0, total, CHUNK_NAMES):
+            last = first + CHUNK_NAMES - 1
+            flat = cast("list[bytes]", await store.execute("ZREVRANGE", copies[0], first, last, "WITHSCORES"))
+            names = flat[::2]
+            shown = cast("list[bytes | None]", await store.execute("HMGET", copies[1], *names))
+            seen = cast("list[bytes | None]", await store.execute("HMGET", copies[2], *names))
+            for name, score, display, spellings in zip(names, flat[1::2], shown, seen, strict=True):
+                yield _line(
+                    Name(
+                        name.decode("utf-8", "replace"),
+                        int(float(score)),
+                        "" if display is None else display.decode("utf-8", "replace"),
+                        {} if spellings is None else msgspec.json.decode(spellings, type=dict[str, int]),
+                    )
+                )
+
+
+async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[bytes], source: str) -> dict[str, int]:
+    """Put the boards that `lines` hold in the place of those that are there; returns each one's number of names.
+
+    Each board is replaced in one step, when all its lines have been read, and counts on from what is applied in this
+    Redis. Windows and trending scores begin empty. Raises `ConfigurationError` with the number of the line of `source`
+    that is wrong, before its board is touched, and `StoreError`.
+    """
+    counts = dict[str, int]()
+    numbered = enumerate(lines, 1)
+    for number, line in numbered:
+        head = _decoded(line, Head, source, number)
+        if head.tweetboard != VERSION:
+            raise ConfigurationError(
+                f"{source}:{number}: version {head.tweetboard} is not one that is known: {VERSION}"
+            )
+        if head.board not in boards:
+            known = ", ".join(boards)
+            raise ConfigurationError(
+                f"{source}:{number}: there is no board {head.board!r} in the settings, but {known}"
+            )
+        await _replace(store, boards[head.board], _names(numbered, head, source))
+        counts[head.board] = head.names
+    return counts
+
+
+async def _replace(store: Store, board: Scoreboard, names: Iterator[Name]) -> None:
+    async with _temporary(store) as copies:
+        while chunk := [name for _, name in zip(range(CHUNK_NAMES), names, strict=False)]:
+            await store.execute("ZADD", copies[0], *(word for one in chunk for word in (one.score, one.name)))
+            shown = [word for one in chunk if one.display for word in (one.name, one.display)]
+            seen = [word for one in chunk if one.spellings for word in (one.name, msgspec.json.encode(one.spellings))]
+            for key, words in ((copies[1], shown), (copies[2], seen)):
+                if words:
+                    await store.execute("HSET", key, *words)
+            for key in copies:
+                await store.execute("EXPIRE", key, TEMPORARY_S)
+        await board.replace(copies)
+
+
+def _names(numbered: Iterator[tuple[int, bytes]], head: Head, source: str) -> Iterator[Name]:
+    """Take the lines of one board; raises `ConfigurationError` for one that is none, or missing."""
+    known = set[str]()
+    for _ in range(head.names):
+        number, line = next(numbered, (0, b""))
+        if not number:
+            raise ConfigurationError(f"{source}: ends before all {head.names} names of {head.board} have come")
+        name = _decoded(line, Name, source, number)
+        if name.name in known:
+            raise ConfigurationError(f"{source}:{number}: {name.name!r} stands there twice")
+        known.add(name.name)
+        yield name
+
+
+def _decoded(line: bytes, kind: type[L], source: str, number: int) -> L:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        what = "the first line of a board" if kind is Head else "a name's line"
+        raise ConfigurationError(f"{source}:{number}: this is not {what}: {error}") from error
+
+
+@asynccontextmanager
+async def _temporary(store: Store) -> AsyncIterator[list[str]]:
+    """Give three keys that nobody else has, for a board's scores and its two hashes; what is there at the end goes."""
+    token = secrets.token_hex(8)
+    keys = [store.key(f"tweetboard:copy:{token}:{part}") for part in ("scores", "shown", "seen")]
+    try:
+        yield keys
+    finally:
+        await store.execute("UNLINK", *keys)
+
+
+def _line(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(value) + b"\n"

@@ -1,0 +1,118 @@
+"""A board comes out as lines and goes in again whole, also while it is counted on; no other file changes anything."""
+
+import json
+from collections.abc import Iterable
+from typing import Final, cast
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tweetboard import backup
+from tweetboard.backup import exported, imported
+from tweetboard.channel import Message
+from tweetboard.errors import ConfigurationError
+from tweetboard.formats.hashtags import fold
+from tweetboard.scoreboard import Scoreboard
+from tweetboard.store import Store
+from tweetboard.windows import Kept, window
+
+NOW: Final = 1_763_805_600
+HEAD: Final = b'{"tweetboard":1,"board":"hashtags","names":1}'
+
+
+def a_board(store: Store, key: str = "hashtags_scoreboard") -> Scoreboard:
+    return Scoreboard(store, "hashtags", key, fold, kept=Kept((window("5m"),), 3600), clock=lambda: NOW)
+
+
+async def apply(store: Store, board: Scoreboard, seq: int, names: Iterable[str]) -> None:
+    names = list(names)
+    await store.execute("HSET", "tweetboard:x", "owner", "me", "seq", seq)
+    await store.execute("HSETNX", board.applied_key, "x", seq - 1)
+    await board.apply("tweetboard:x", "me", [Message("x", "me", seq, [(NOW, len(names))], names)])
+
+
+async def lines_of(store: Store, board: Scoreboard) -> list[bytes]:
+    return [line async for line in exported(store, board)]
+
+
+async def rows_of(board: Scoreboard) -> list[tuple[str, str, float]]:
+    return [(row.name, row.display, row.score) for row in (await board.top(limit=1000)).rows]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=4), max_size=40))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_comes_out_goes_in_again(store: Store, names: list[str]) -> None:
+    await store.execute("FLUSHALL")
+    board, other = a_board(store), a_board(store, "another")
+    await apply(store, board, 1, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup, "CHUNK_NAMES", 3)
+        lines = await lines_of(store, board)
+        assert all(line.endswith(b"\n") for line in lines)
+        assert json.loads(lines[0])["applied"] == {"x": 1}
+        counts = await imported(store, {"hashtags": other}, lines, "file")
+    assert counts == {"hashtags": len(lines) - 1}
+    assert await rows_of(other) == await rows_of(board)
+    assert await lines_of(store, other) == [json_without_applied(lines[0]), *lines[1:]]
+    assert await store.execute("KEYS", "tweetboard:copy:*") == [], "nothing is left of the copies"
+    for key in other.keys:
+        assert cast("int", await store.execute("TTL", key)) < 0, "a board does not end by itself"
+
+
+def json_without_applied(head: bytes) -> bytes:
+    return msgspec.json.encode({**json.loads(head), "applied": {}}) + b"\n"
+
+
+async def test_a_board_that_is_replaced_counts_on(store: Store) -> None:
+    board = a_board(store)
+    await apply(store, board, 1, ["Tea", "Tea", "tea"])
+    lines = await lines_of(store, board)
+    await apply(store, board, 2, ["tea"] * 9 + ["salt"])
+    await imported(store, {"hashtags": board}, lines, "file")
+    assert await rows_of(board) == [("tea", "Tea", 3)]
+    assert (await board.top(window="5m")).total == 0
+    await apply(store, board, 3, ["tea", "salt"])
+    assert await rows_of(board) == [("tea", "Tea", 4), ("salt", "salt", 1)]
+    assert (await board.top(window="5m")).total == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([b"{}"], "file:1: this is not the first line of a board: .*tweetboard"),
+        ([b"tea 3"], "file:1: this is not the first line of a board"),
+        ([b"\xff"], "file:1: this is not the first line of a board"),
+        ([HEAD.replace(b":1,", b":2,", 1), b'{"name":"a","score":1}'], "file:1: version 2 is not one that is known: 1"),
+        ([HEAD.replace(b"hashtags", b"nope")], "file:1: there is no board 'nope' in the settings, but hashtags"),
+        ([HEAD], "file: ends before all 1 names of hashtags have come"),
+        ([HEAD, b'{"name":"a","score":0}'], "file:2: this is not a name's line: .*>= 1"),
+        ([HEAD, b'{"name":"a","score":1.5}'], "file:2: this is not a name's line"),
+        ([HEAD, b'{"name":"","score":1}'], "file:2: this is not a name's line"),
+        ([HEAD, b'{"name":"a","score":1,"more":1}'], "file:2: this is not a name's line"),
+        ([HEAD, b'{"name":"a","score":1}', b"more"], "file:3: this is not the first line of a board"),
+        (
+            [HEAD.replace(b'names":1', b'names":2'), *[b'{"name":"a","score":1}'] * 2],
+            "file:3: 'a' stands there twice",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_named_by_its_line_and_the_board_stays(
+    store: Store, lines: list[bytes], told: str
+) -> None:
+    board = a_board(store)
+    await apply(store, board, 1, ["tea"])
+    with pytest.raises(ConfigurationError, match=told):
+        await imported(store, {"hashtags": board}, lines, "file")
+    assert await rows_of(board) == ([("a", "a", 1)] if len(lines) == 3 and lines[0] == HEAD else [("tea", "tea", 1)])
+    assert await store.execute("KEYS", "tweetboard:copy:*") == []
+
+
+async def test_an_empty_board_comes_out_and_goes_in(store: Store) -> None:
+    board = a_board(store)
+    lines = await lines_of(store, board)
+    assert lines == [b'{"tweetboard":1,"board":"hashtags","names":0,"applied":{}}\n']
+    await apply(store, board, 1, ["tea"])
+    assert await imported(store, {"hashtags": board}, lines, "file") == {"hashtags": 0}
+    assert await rows_of(board) == []
