@@ -205,6 +205,9 @@ class Redis:
         found = self.state.hashes.get(key, {})
         return [found.get(field) for field in fields]
 
+    def do_hkeys(self, key: bytes) -> Reply:
+        return list(self.state.hashes.get(key, {}))
+
     def do_hlen(self, key: bytes) -> Reply:
         return len(self.state.hashes.get(key, {}))
 
@@ -403,8 +406,11 @@ def _decoded(value: Reply) -> Lua:
 
 
 def _cjson_encode(table: Lua) -> bytes:
-    """Encode a list of strings."""
-    return msgspec.json.encode([item.decode() for item in table.values()])
+    """Encode a list of strings, or numbers by string."""
+    items = dict(table.items())
+    if all(isinstance(key, bytes) for key in items) and items:
+        return msgspec.json.encode({key.decode(): value for key, value in items.items()})
+    return msgspec.json.encode([item.decode() for item in items.values()])
 
 
 def _call(*command: Word) -> Lua:

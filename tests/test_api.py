@@ -405,6 +405,17 @@ async def test_a_name_that_is_not_there_or_none_is_a_problem(site: Site, path: s
     assert dict(site.requests) == {("/usernames/{name}", str(status)): 1}, "no name is ever a label"
 
 
+async def test_no_name_is_taken_for_the_board(site: Site) -> None:
+    assert (await site.get("/usernames")).status == 200
+    for nothing in ("%00", "%E2%80%8B", "x" * 7_000):
+        problem(await site.get(f"/usernames/{nothing}"), 404, "Not Found")
+
+
+async def test_a_boards_name_may_be_percent_encoded_too(site: Site) -> None:
+    assert (await site.get("/%75sernames")).json["board"] == "usernames"
+    assert (await site.get("/%75sernames/alice")).json["rank"] == 1
+
+
 async def test_a_name_with_a_slash_is_found_plain_and_encoded(fake_store: Store) -> None:
     await fake_store.execute("ZADD", "ub", 1, "a/b é?")
     async with serving({"usernames": Scoreboard(fake_store, "usernames", "ub")}) as site:
@@ -432,7 +443,10 @@ async def test_the_tag_is_another_when_the_board_is(fake_store: Store, monkeypat
         tags = [(await site.get("/usernames")).headers["ETag"] for _ in range(2)]
         await fake_store.execute("ZADD", "ub", 1, "alice")
         tags.append((await site.get("/usernames")).headers["ETag"])
-    assert tags[0] == tags[1] != tags[2]
+        await fake_store.execute("HSET", "ub:lacking", "all", 3)
+        tags.append((await site.get("/usernames")).headers["ETag"])
+    assert tags[0] == tags[1]
+    assert len(set(tags[1:])) == 3, "also when only max_error is"
 
 
 async def test_all_who_ask_the_same_share_one_read(fake_store: Store, site: Site) -> None:

@@ -213,7 +213,7 @@ def a_command(rng: random.Random) -> list[Word]:
         *[append] * 6,
         *[apply] * 6,
         *[age] * 2,
-        ["EVAL", scoreboard, 3, *at, "reset", now],
+        ["EVAL", scoreboard, 3, *at, "reset"],
         ["EVAL", lease, 1, "lease", rng.choice(("hold", "release")), token, 100_000],
         ["HMGET", "s", "owner", "seq", "position"],
         ["HGET", f"{board}:applied", "x"],

@@ -1,9 +1,11 @@
 """Every answer of scoreboard.lua, that a refusal changes nothing, and that a board reads as it was written."""
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -444,6 +446,22 @@ async def test_names_that_are_spelled_as_they_are_counted_take_no_more_room(stor
         {b"tea": b'{"tea":1,"Tea":2}'},
         {b"tea": b'{"Tea":2,"tea":1}'},
     )
+
+
+async def test_of_too_many_spellings_those_met_least_are_forgotten(store: Store) -> None:
+    """Anybody can write a word in a million ways, and each post with it would cost more than the one before."""
+    board = Scoreboard(store, "hashtags", KEY, fold)
+    await stream_at(store, seq=40, applied=0)
+    word = "abcdefghijklmnop"
+    spelled = ["".join(map(random.Random(seed).choice, zip(word, word.upper(), strict=True))) for seed in range(400)]
+    for seq in range(1, 41):
+        await apply(board, seq, seq, [*spelled[10 * seq - 10 : 10 * seq], "AbcdefghijklmnoP", "ABCDEFGHIJKLMNOP"])
+    (row,) = (await board.top()).rows
+    assert (row.score, row.display) == (480, "AbcdefghijklmnoP")
+    seen = cast("bytes", await store.execute("HGET", f"{KEY}:spellings", word))
+    counts = msgspec.json.decode(seen, type=dict[str, int])
+    assert len(counts) == 32
+    assert counts["AbcdefghijklmnoP"] == counts["ABCDEFGHIJKLMNOP"] == 40
 
 
 async def test_a_name_is_shown_as_its_source_wants_it(store: Store, board: Scoreboard) -> None:

@@ -1,6 +1,6 @@
 """An author counts once in a while, and names beyond a bound are let go: exactly as a count by hand says."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Final, cast
 
 import pytest
@@ -58,18 +58,18 @@ POSTS = st.lists(
 async def test_an_author_adds_to_a_name_at_most_once_in_a_while(
     store: Store, flows: list[tuple[int, list[tuple[int, str, str]]]]
 ) -> None:
-    """In the order in which posts come, late ones among them; in windows and trending scores just so."""
+    """None less than that before or after another that counted, in the order in which they come; in windows just so."""
     board = await Board(store, Kept((window("24h"),), 0, WHILE_S)).begin()
-    last: dict[tuple[str, str], int] = {}
+    before = defaultdict[tuple[str, str], list[int]](list)
     counted, met = Counter[str](), Counter[tuple[str, str]]()
     for gap, posts in flows:
         board.now += gap
         await board.apply(*((board.now + offset, author, name) for offset, author, name in posts))
         for offset, author, name in posts:
             time, pair = board.now + min(offset, 0), (author, fold(name))
-            if author and pair in last and time - last[pair] < WHILE_S:
+            if author and any(abs(time - other) < WHILE_S for other in before[pair]):
                 continue
-            last[pair] = time
+            before[pair].append(time)
             counted[fold(name)] += 1
             met[fold(name), name] += 1
     assert await board.read() == await board.read("24h") == counted
@@ -93,8 +93,25 @@ async def test_what_is_remembered_of_authors_is_thrown_away_in_time(store: Store
         board.now = NOW + turn * WHILE_S
         await board.apply((board.now, f"author {turn}", "tea"))
     keys = cast("list[bytes]", await store.execute("KEYS", f"{KEY}:authors:*"))
+    assert len(keys) == 10
     lives = [cast("int", await store.execute("TTL", key)) for key in keys]
     assert all(0 < life <= 4 * WHILE_S for life in lives)
+    await store.execute("UNLINK", *keys)  # as time does
+    board.now = NOW + 99 * WHILE_S
+    await board.apply((board.now, "ann", "tea"))
+    assert await store.execute("HLEN", f"{KEY}:authors") == 1, "what is gone is not listed any more"
+    await board.scores.reset()
+    assert await store.execute("KEYS", f"{KEY}:authors*") == []
+
+
+async def test_a_batch_may_be_of_many_hours(store: Store) -> None:
+    """As those of a file are: what counts is told by the posts' own times."""
+    board = await Board(store, Kept((), 0, WHILE_S)).begin()
+    board.now = NOW + 10_000
+    posts = [(NOW + 10 * number, "ann", "tea") for number in range(900)]
+    for first in range(0, 900, 130):
+        await board.apply(*posts[first : first + 130])
+    assert await board.read() == {"tea": 150}
 
 
 async def test_a_message_that_names_no_authors_counts_all(store: Store) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -106,14 +107,14 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Asked(NamedTuple):
-    """What somebody wants to know of a board; without a name, a page."""
+    """What somebody wants to know of a board: a page, or of a name."""
 
     board: str
     window: str
     history: bool
     limit: int = DEFAULT_LIMIT
     offset: int = 0
-    name: str = ""
+    name: str | None = None
     around: int = 0
 
 
@@ -148,10 +149,15 @@ class Api:
     def application(self) -> web.Application:
         """Build the aiohttp application."""
         application = web.Application(middlewares=[self._answer])
-        routes = {"/": self._index, "/boards": self._index, "/healthz": self._healthz, "/readyz": self._readyz}
+        routes: dict[str, Handler] = {
+            "/": self._index,
+            "/boards": self._index,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+        }
         routes |= {"/metrics": self._prometheus, "/openapi.json": self._openapi}
         for name in self._boards:
-            routes |= {f"/{name}": self._board, f"/{name}/{{name:.+}}": self._name}
+            routes |= {f"/{name}": partial(self._board, name), f"/{name}/{{name:.+}}": partial(self._name, name)}
         for path, handler in routes.items():
             application.router.add_get(path, handler)
         return application
@@ -204,24 +210,24 @@ class Api:
     async def _openapi(self, request: web.Request) -> web.Response:
         return respond(request, self._description)
 
-    async def _board(self, request: web.Request) -> web.Response:
-        board = self._boards[request.path.strip("/")]
+    async def _board(self, name: str, request: web.Request) -> web.Response:
+        board = self._boards[name]
         _check_known(request, "limit", "offset", "window", "history")
         limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
         offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
         asked = Asked(board.name, *_scores(request, board), limit=limit, offset=offset)
         return respond(request, await self._remembered_answer(board, asked, self._read_page))
 
-    async def _name(self, request: web.Request) -> web.Response:
-        name, _, raw = request.rel_url.raw_path.lstrip("/").partition("/")
-        board = self._boards[name]
+    async def _name(self, board_name: str, request: web.Request) -> web.Response:
+        board = self._boards[board_name]
         _check_known(request, "around", "window", "history")
         around = _whole(request, "around", 0, 0, MAX_AROUND)
+        raw = request.rel_url.raw_path.lstrip("/").partition("/")[2]
         try:
-            identity = board.identity(unquote_to_bytes(raw).decode())
+            name = board.identity(unquote_to_bytes(raw).decode())
         except UnicodeDecodeError as error:
             raise ProblemFound(400, "what the path has for a name is no UTF-8") from error
-        asked = Asked(board.name, *_scores(request, board), name=identity, around=around)
+        asked = Asked(board.name, *_scores(request, board), name=name, around=around)
         return respond(request, await self._remembered_answer(board, asked, self._read_name))
 
     async def _remembered_answer(
@@ -242,13 +248,14 @@ class Api:
     async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
         page = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
         answer = BoardAnswer(board.name, asked.window, page.total, _now(), page.lacking, page.rows)
-        return encoded(answer, says=(page.total, page.rows))
+        return encoded(answer, says=page)
 
     async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:
-        row, page = await board.near(asked.name, around=asked.around, window=asked.window, history=asked.history)
+        name = asked.name or ""
+        row, page = await board.near(name, around=asked.around, window=asked.window, history=asked.history)
         if row is None:
             where = "" if asked.window == ALL else f" in the window {asked.window}"
-            raise ProblemFound(404, f"{asked.name!r} is not on the board {board.name}{where}")
+            raise ProblemFound(404, f"{name!r} is not on the board {board.name}{where}")
         answer = NameAnswer(
             **msgspec.structs.asdict(row),
             board=board.name,
@@ -258,7 +265,7 @@ class Api:
             max_error=page.lacking,
             around=page.rows,
         )
-        return encoded(answer, says=(page.total, row, page.rows))
+        return encoded(answer, says=(row, page))
 
 
 def _now() -> str:

@@ -1,68 +1,86 @@
--- Once per author: an author adds to a name at most once in a while. Stands behind bulk.lua and before scoreboard.lua.
+-- Once per author: of an author's posts with a name, two that count are never closer together than a while. Stands behind
+-- bulk.lua and before scoreboard.lua.
 --
--- board:authors:NUMBER  hash  of each author and name that have counted, when they did last
+-- board:authors         hash  the numbers of those below that there are
+-- board:authors:NUMBER  hash  author and name -> when they have counted, in the while of that number: at most once in each
 --
--- What is remembered is thrown away whole, some two to three times that while after it was: who comes later than that
--- after others of the same name may count once more.
+-- What is remembered is thrown away four times that while after it was last added to, by Redis's own clock.
 
-local GENERATIONS = 3
+local LIFE = 4
 
 local function authors_key(number) return string.format('%s:authors:%.0f', board, number) end
 
-local function forget_authors(while_s, now)
-  local generation = math.floor(now / while_s)
-  for number = generation - GENERATIONS, generation + 1 do redis.call('UNLINK', authors_key(number)) end
+local function forget_authors()
+  for _, number in ipairs(redis.call('HKEYS', board .. ':authors')) do redis.call('UNLINK', authors_key(number)) end
+  redis.call('UNLINK', board .. ':authors')
+end
+
+-- Read when authors have counted, as far as it matters to `entries`: number -> {author and name -> when}.
+local function remembered(entries, while_s, now)
+  local asked, counted = {}, {}
+  for _, entry in ipairs(entries) do
+    local number = math.floor(math.min(entry[1], now) / while_s)
+    for near = number - 1, number + 1 do
+      if not asked[near] then asked[near] = {} end
+      for i = 1, #entry[2], 3 do asked[near][entry[2][i + 1] .. '\n' .. entry[2][i]] = true end
+    end
+  end
+  for number, fields in pairs(asked) do
+    local names = listed(fields)
+    counted[number] = {}
+    for i, time in ipairs(read('HMGET', authors_key(number), names)) do
+      if time then counted[number][names[i]] = tonumber(time) end
+    end
+  end
+  return counted
 end
 
 -- Choose what counts of `entries` {time, {name, author, spelling, name, author, spelling...}}, in the order in which they
 -- came; an empty author is nobody, who always counts, an empty spelling the name itself. Answers groups {time, {name ->
 -- how many}}, what of it is spelled otherwise {name, spelling, how many}, and a function that writes.
 local function once(entries, while_s, now)
-  local fields, places = {}, {}
-  for _, entry in ipairs(entries) do
-    for i = 1, #entry[2], 3 do
-      local field = entry[2][i + 1] .. '\n' .. entry[2][i]
-      if not places[field] then
-        fields[#fields + 1] = field
-        places[field] = #fields
-      end
+  local counted, words = remembered(entries, while_s, now), {}
+  local function is_first(field, time)
+    local number = math.floor(time / while_s)
+    for near = number - 1, number + 1 do
+      local other = counted[near][field]
+      if other and math.abs(time - other) < while_s then return false end
     end
+    counted[number][field] = time
+    words[number] = words[number] or {}
+    table.insert(words[number], field)
+    table.insert(words[number], time)
+    return true
   end
-  local generation, last, words = math.floor(now / while_s), {}, {}
-  for number = generation - GENERATIONS + 1, generation do
-    for i, time in ipairs(read('HMGET', authors_key(number), fields)) do
-      if time then last[i] = math.max(tonumber(time), last[i] or 0) end
-    end
-  end
+
   local groups, spelled, tallies = {}, {}, {}
   for _, entry in ipairs(entries) do
-    local time, counts = math.min(entry[1], now), {}
+    local counts = {}
     for i = 1, #entry[2], 3 do
       local name, author, spelling = entry[2][i], entry[2][i + 1], entry[2][i + 2]
-      local field = author .. '\n' .. name
-      local place = places[field]
-      if author == '' or not last[place] or time - last[place] >= while_s then
-        if author ~= '' then
-          last[place] = time
-          words[#words + 1], words[#words + 2] = field, time
-        end
+      if author == '' or is_first(author .. '\n' .. name, math.min(entry[1], now)) then
         counts[name] = (counts[name] or 0) + 1
-        if spelling ~= '' then
-          local tally = tallies[name .. '\n' .. spelling]
-          if tally then
-            tally[3] = tally[3] + 1
-          else
-            tally = {name, spelling, 1}
+        local tally = spelling ~= '' and (tallies[name .. '\n' .. spelling] or {name, spelling, 0})
+        if tally then
+          if tally[3] == 0 then
             tallies[name .. '\n' .. spelling], spelled[#spelled + 1] = tally, tally
           end
+          tally[3] = tally[3] + 1
         end
       end
     end
     if next(counts) then groups[#groups + 1] = {entry[1], counts} end
   end
+  redis.call('HLEN', board .. ':authors')
   return groups, spelled, function()
-    if #words == 0 then return end
-    write('HSET', authors_key(generation), words)
-    redis.call('EXPIRE', authors_key(generation), (GENERATIONS + 1) * while_s)
+    for number, pairs_of in pairs(words) do
+      write('HSET', authors_key(number), pairs_of)
+      redis.call('EXPIRE', authors_key(number), LIFE * while_s)
+      if redis.call('HSET', board .. ':authors', string.format('%.0f', number), '') == 1 then
+        for _, old in ipairs(redis.call('HKEYS', board .. ':authors')) do
+          if redis.call('EXISTS', authors_key(old)) == 0 then redis.call('HDEL', board .. ':authors', old) end
+        end
+      end
+    end
   end
 end

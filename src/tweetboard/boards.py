@@ -46,7 +46,7 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
             parse_window(board.once_per_author) if board.once_per_author else 0,
             board.max_members,
         )
-        channel = Channel(name, names, board.reposts, with_authors=kept.once_s > 0)
+        channel = Channel(name, names, board.reposts, kept.once_s > 0, kept.sets)
         boards[name] = Board(board.key, channel, fold if of_tags else None, kept)
     return boards, paths
 

@@ -14,12 +14,13 @@ import msgspec
 from tweetboard.channel import Head, decode, decode_head
 from tweetboard.errors import SessionEnded, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
+from tweetboard.outbox import SHARED_NAMES
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
 from tweetboard.waiting import within
 
 MAX_APPLY_NAMES: Final = 16_384
-"""As many names go into one step: see `outbox.MAX_BATCH_NAMES`."""
+"""As many names go into one step as into a batch, see `outbox.MAX_BATCH_NAMES`; fewer where they go into many sets."""
 
 MAX_HEARD_BYTES: Final = 16 << 20
 """Messages heard but not applied; twice what a publisher may be ahead. Beyond it they go, the journal has them."""
@@ -60,6 +61,7 @@ class Follower:
         self._board = board
         self._heard = heard
         self._resubscribe = resubscribe
+        self._max_names = MAX_APPLY_NAMES // min(board.kept.sets, SHARED_NAMES)
         self._messages: deque[tuple[Head, bytes]] = deque()
         self._message_bytes = 0
         self._applied = NO_BATCH
@@ -132,7 +134,7 @@ class Follower:
             expected = self._applied + 1 + len(run)
             if message.seq == expected:
                 names += message.count
-                if run and names > MAX_APPLY_NAMES:
+                if run and names > self._max_names:
                     break
                 run.append((message.seq, data))
             elif message.seq > expected:
@@ -168,7 +170,7 @@ class Follower:
                     raise session.broken_by(f"batch {applied + 1} has gone from the journal")
                 continue
             while batches:
-                fitting = _fitting(batches)
+                fitting = _fitting(batches, self._max_names)
                 await self._apply(session, batches[:fitting])
                 del batches[:fitting]
 
@@ -191,11 +193,11 @@ class Follower:
         self._wake.clear()
 
 
-def _fitting(batches: list[tuple[int, bytes]]) -> int:
-    """Count the first batches that go into one step together; at least one."""
+def _fitting(batches: list[tuple[int, bytes]], most: int) -> int:
+    """Count the first batches that go into one step together, with no more names than `most`; at least one."""
     names = 0
     for number, (_, data) in enumerate(batches):
         names += decode_head(data).count
-        if number and names > MAX_APPLY_NAMES:
+        if number and names > most:
             return number
     return len(batches)

@@ -18,6 +18,9 @@ from tweetboard.posts import Channel, Post, authors
 MAX_BATCH_NAMES: Final = 16_384
 """A script over so many names holds Redis for some 50 ms, which every reader of a board waits for."""
 
+SHARED_NAMES: Final = 4
+"""Where names go into several sets, a batch has fewer of them; down to so small a share, for small ones cost more."""
+
 MAX_BATCH_BYTES: Final = 1 << 20
 
 MAX_UNAPPLIED_BYTES: Final = 8 << 20
@@ -35,6 +38,11 @@ MAX_REMEMBERED_BYTES: Final = 64 << 20
 
 LONGEST_TICK_S: Final = 1.0
 """Ids grow older by no more than this from block to block."""
+
+
+def max_names(sets: int) -> int:
+    """Give how many names go into one step where each goes into so many sets."""
+    return max(MAX_BATCH_NAMES // min(sets, SHARED_NAMES), 1)
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -89,8 +97,9 @@ class Column:
 class Draft:
     """A batch that is still being gathered, for these channels."""
 
-    def __init__(self, channels: Iterable[Channel] = ()) -> None:
+    def __init__(self, channels: Sequence[Channel] = ()) -> None:
         self.columns = [Column(channel) for channel in channels]
+        self._max_names = max_names(max((channel.sets for channel in channels), default=1))
         self.displays: dict[str, str] = {}
         self.ids: list[str] = []
         self.again: list[str] = []
@@ -114,7 +123,7 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether further posts belong into another draft."""
-        return self._sealed is not None or self.names >= MAX_BATCH_NAMES or self.size_bytes >= MAX_BATCH_BYTES
+        return self._sealed is not None or self.names >= self._max_names or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int) -> None:
         """Take in one post or more; `now` stands in for a time they lack or one that lies ahead of it."""

@@ -51,13 +51,14 @@ class Skip(msgspec.Struct, frozen=True, gc=False):
 class Channel:
     """What one channel carries: `names` takes them out of posts, in order; without `reposts` those are left out.
 
-    With `with_authors` it also says who wrote each of them.
+    With `with_authors` it also says who wrote each of them. A name of it goes into so many `sets` in Redis.
     """
 
     name: str
     names: Callable[[Sequence[Post]], list[str]]
     reposts: bool = True
     with_authors: bool = False
+    sets: int = 1
 
 
 def authors(posts: Sequence[Post]) -> list[str]:

@@ -7,8 +7,8 @@
 -- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
 -- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, offset, limit.
 -- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
--- reset  KEYS: board, shown, seen.  ARGV: verb, now.
--- copy, replace  KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds; or now.
+-- reset  KEYS: board, shown, seen.
+-- copy, replace  KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where an author counts once in a while,
 -- {"once_s": that, "entries": see authors.lua}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
@@ -16,28 +16,27 @@
 -- seconds or 0, "max_members": or 0}. What a score can lack because its name was let go before stands in board:lacking.
 -- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
-local MOST_AT_ONCE = 32768 -- names let go in one step, which takes Redis some 50 ms
+local MOST_AT_ONCE = 8192 -- names let go in one step, which takes Redis some 20 ms
 
 -- Let the lowest names go where there are more than `most` and an eighth: rarely, for each time the bound on what a name
--- can lack grows by the highest score that went. Answers names and the bound's growth.
-local function trimmed(set, most)
+-- can lack grows by the highest score that went. Answers the names.
+local function trim_set(kind, set, most)
   local excess = redis.call('ZCARD', set) - most
-  if most == 0 or excess <= math.min(most / 8, MOST_AT_ONCE) then return {}, 0 end
-  local names, found = {}, redis.call('ZRANGE', set, 0, excess - 1, 'WITHSCORES')
+  if excess <= math.min(most / 8, MOST_AT_ONCE) then return {} end
+  local last = math.min(excess, MOST_AT_ONCE) - 1
+  local names, found = {}, redis.call('ZRANGE', set, 0, last, 'WITHSCORES')
   for i = 1, #found, 2 do names[#names + 1] = found[i] end
-  redis.call('ZREMRANGEBYRANK', set, 0, excess - 1)
-  return names, tonumber(found[#found])
+  redis.call('ZREMRANGEBYRANK', set, 0, last)
+  local lacking = tonumber(redis.call('HGET', board .. ':lacking', kind) or 0)
+  redis.call('HSET', board .. ':lacking', kind, lacking + tonumber(found[#found]))
+  return names
 end
 
 local function trim(most)
-  local gone, growth = trimmed(board, most)
-  if growth > 0 then
-    write('HDEL', shown, gone)
-    write('HDEL', seen, gone)
-    redis.call('HINCRBYFLOAT', board .. ':lacking', 'all', growth)
-  end
-  local _, faded = trimmed(board .. ':trending', most)
-  if faded > 0 then redis.call('HINCRBYFLOAT', board .. ':lacking', 'trending', string.format('%.17g', faded)) end
+  local gone = trim_set('all', board, most)
+  write('HDEL', shown, gone)
+  write('HDEL', seen, gone)
+  trim_set('trending', board .. ':trending', most)
 end
 
 -- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
@@ -120,7 +119,7 @@ local function chosen(scores, now)
   if scores[1] == 'all' then return board, MINUTE, 1, false end
   if scores[1] == 'trending' then
     local landmark, afresh = trending_state(now, scores[2])
-    return board .. ':trending', MINUTE, landmark and 2 ^ ((landmark - now) / scores[2]) or 1, afresh
+    return board .. ':trending', MINUTE, landmark and 2 ^ ((landmark - now) / scores[2]) or 1, landmark and afresh
   end
   local first, unfinished = span(scores, now)
   local oldest, from = at_end(scores, 'ZRANGE'), redis.call('GET', key_of('from', scores))
@@ -166,7 +165,7 @@ local function reset()
   local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
   for _, window in ipairs(kept.windows) do drop_window(window) end
   forget_trending()
-  if (kept.once_s or 0) > 0 then forget_authors(kept.once_s, tonumber(ARGV[2])) end
+  forget_authors()
   redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', board .. ':lacking')
   return redis.call('UNLINK', board, shown, seen)
 end

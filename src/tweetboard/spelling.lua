@@ -2,6 +2,22 @@
 -- `shown`, a hash of how names are shown that are not shown as they stand on the board, and `seen`, one of how often each
 -- spelling of a name was met, as JSON.
 
+local MOST_SPELLINGS = 32 -- of one name; beyond that, what was met least is forgotten, but never what is shown
+
+-- Forget spellings of a name where there are too many.
+local function bound_spellings(all, best)
+  local counts = {}
+  for spelling, count in pairs(all) do counts[#counts + 1] = {spelling, count} end
+  if #counts <= MOST_SPELLINGS then return end
+  table.sort(counts, function(one, other)
+    if one[2] ~= other[2] then return one[2] > other[2] end
+    return one[1] < other[1]
+  end)
+  for place = MOST_SPELLINGS + 1, #counts do
+    if counts[place][1] ~= best then all[counts[place][1]] = nil end
+  end
+end
+
 -- Note how often each spelling of a name was met that has several; the name itself is one of them. As long as a name has
 -- a single one, its score says how often that was, and `seen` has nothing of it: most names cost no more than a look.
 -- `spelled` is {name, its spelling, how many} for all that were spelled otherwise. Answers what is to be written to
@@ -34,6 +50,7 @@ local function spell(names, counts, scores, spelled)
       for _, one in ipairs(found) do
         if not best or all[one[2]] > (all[best] or 0) then best = one[2] end
       end
+      bound_spellings(all, best)
       to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, best
       to_seen[#to_seen + 1], to_seen[#to_seen + 2] = name, cjson.encode(all)
     elseif not before and only ~= name then

@@ -9,11 +9,15 @@
 -- board:buckets:NAME       zset    the index: the start of each bucket that there is
 -- board:from:NAME          string  the first bucket that may still be added to; it only moves on
 -- board:trending           zset    scores in which a post counts twice as much as one of a half-life before
--- board:from:trending      hash    `landmark`, when a post counted 1, and `latest`, the last clock
+-- board:trending:next      zset    the same from a later landmark on, which takes the other's place in time
+-- board:from:trending      hash    `landmark`, when a post would count 1; `half_life`; `latest`, the last clock; `next`, the
+--                                  later one's landmark, and `begun`, since when there is one
 -- board:windows            string  what is kept of the above, as it was configured at the last apply
 
-local REBASE = 64 -- half-lives after which the landmark moves on: scores are doubled or halved then, which is exact
-local FARTHEST = 512 -- half-lives after which nothing is left of a score that a number could hold
+-- A landmark lies so many half-lives ahead when it is chosen, that what a post counts can grow from almost nothing to
+-- almost all that a number can hold. For the last of that time posts count from the next landmark on too, for so long that
+-- what came before has faded beyond what a number can tell: then that one's set takes the place, in no time.
+local AHEAD, DOUBLED, FADED = 1000, 800, 64
 local SWEPT = 10 -- half-lives after which a single post, a thousandth of one by now, is swept
 
 local function key_of(kind, window) return board .. ':' .. kind .. ':' .. window[1] end
@@ -42,7 +46,7 @@ end
 
 local function forget_trending()
   local ranks, before = board .. ':ranks:trending', board .. ':ranks_before:trending'
-  redis.call('UNLINK', board .. ':trending', board .. ':from:trending', ranks, before)
+  redis.call('UNLINK', board .. ':trending', board .. ':trending:next', board .. ':from:trending', ranks, before)
   redis.call('HDEL', board .. ':lacking', 'trending')
 end
 
@@ -82,14 +86,14 @@ end
 
 local function plan_settings(kept, text)
   local before = redis.call('GET', board .. ':windows')
-  local nothing = #kept.windows == 0 and kept.half_life_s == 0 and (kept.once_s or 0) == 0
+  local nothing = #kept.windows == 0 and kept.half_life_s == 0
   if before == text or (not before and nothing) then return {} end
   local gone = {}
   for _, window in ipairs(before and cjson.decode(before).windows or {}) do gone[window[1]] = window end
   for _, window in ipairs(kept.windows) do gone[window[1]] = nil end
   return {function()
     for _, window in pairs(gone) do drop_window(window) end
-    if before and cjson.decode(before).half_life_s ~= kept.half_life_s then forget_trending() end
+    if kept.half_life_s == 0 then forget_trending() end
     redis.call('SET', board .. ':windows', text)
   end}
 end
@@ -124,30 +128,55 @@ local function plan_window(window, groups, now)
   return writes, went_back and 1 or 0
 end
 
--- The landmark of the trending scores, and whether they have to begin anew, as after a clock went back; nil where none.
+-- How trending scores stand: their landmark, nil where there is none; whether they begin anew, as with another half-life,
+-- after a clock went back, or such a while that nothing of them is left; whether it did; the next landmark, and since when
+-- there is one, chosen now where it is time.
 local function trending_state(now, half_life)
-  local state = redis.call('HMGET', board .. ':from:trending', 'landmark', 'latest')
+  local state = redis.call('HMGET', board .. ':from:trending', 'landmark', 'latest', 'next', 'begun', 'half_life')
   local landmark, latest = tonumber(state[1] or nil), tonumber(state[2] or nil)
+  local next_one, begun = tonumber(state[3] or nil), tonumber(state[4] or nil)
   local went_back = landmark and now < latest - half_life
-  return landmark, went_back or (landmark and now - landmark > FARTHEST * half_life), went_back
+  local afresh = not landmark or went_back or now - latest > FADED * half_life or tonumber(state[5] or nil) ~= half_life
+  if not afresh and not next_one and now - landmark > DOUBLED * half_life then
+    next_one, begun = now + AHEAD * half_life, now
+  end
+  return landmark, afresh, went_back, next_one, begun
+end
+
+local function keep_trending_state(now, half_life, landmark, next_one, begun)
+  local key = board .. ':from:trending'
+  redis.call('HSET', key, 'landmark', landmark, 'latest', now, 'half_life', half_life)
+  if next_one then
+    redis.call('HSET', key, 'next', next_one, 'begun', begun)
+  else
+    redis.call('HDEL', key, 'next', 'begun')
+  end
+end
+
+-- What names come to, each post by its age, from a landmark on.
+local function weighted(groups, now, half_life, landmark)
+  local sums = {}
+  for _, group in ipairs(groups) do
+    local age = math.max(now - group[1], 0) / half_life
+    if age < FADED then
+      local weight = 2 ^ ((now - landmark) / half_life - age)
+      for name, count in pairs(group[2]) do sums[name] = (sums[name] or 0) + count * weight end
+    end
+  end
+  return sums
 end
 
 local function plan_trending(groups, now, half_life)
-  local landmark, afresh, went_back = trending_state(now, half_life)
-  if not landmark or afresh then landmark, afresh = now, true end
-  local weighted = {}
-  for _, group in ipairs(groups) do
-    local age = math.max(now - group[1], 0) / half_life
-    if age < SWEPT then
-      local weight = 2 ^ ((now - landmark) / half_life - age)
-      for name, count in pairs(group[2]) do weighted[name] = (weighted[name] or 0) + count * weight end
-    end
-  end
-  local words = sums_in_set(board .. ':trending', weighted, afresh)
+  local landmark, afresh, went_back, next_one, begun = trending_state(now, half_life)
+  if afresh then landmark, next_one = now + AHEAD * half_life, nil end
+  local key, next_key = board .. ':trending', board .. ':trending:next'
+  local words, next_words = sums_in_set(key, weighted(groups, now, half_life, landmark), afresh), {}
+  if next_one then next_words = sums_in_set(next_key, weighted(groups, now, half_life, next_one), false) end
   return {function()
     if afresh then forget_trending() end
-    write('ZADD', board .. ':trending', words)
-    redis.call('HSET', board .. ':from:trending', 'landmark', landmark, 'latest', now)
+    write('ZADD', key, words)
+    write('ZADD', next_key, next_words)
+    keep_trending_state(now, half_life, landmark, next_one, begun)
   end}, went_back and 1 or 0
 end
 
@@ -214,26 +243,31 @@ local function age_window(window, now, cursor, limit)
   return limit, '0', 0
 end
 
--- Sweep what has faded, and move the landmark on. Answers as `age_window` does.
+-- Sweep what has faded from a set of trending scores. Answers how many are left of the limit.
+local function sweep(key, exponent, limit)
+  local faded = redis.call('ZCOUNT', key, '-inf', '(' .. string.format('%.17g', 2 ^ (exponent - SWEPT)))
+  if faded > 0 then redis.call('ZREMRANGEBYRANK', key, 0, math.min(faded, limit) - 1) end
+  return math.max(limit - faded, 0)
+end
+
+-- Sweep, and let the next landmark take over in time. Answers as `age_window` does.
 local function age_trending(now, half_life, limit)
-  local key, state = board .. ':trending', board .. ':from:trending'
-  local landmark, afresh, went_back = trending_state(now, half_life)
+  local key, next_key, lacking = board .. ':trending', board .. ':trending:next', board .. ':lacking'
+  local landmark, afresh, went_back, next_one, begun = trending_state(now, half_life)
   if not landmark then return limit, '0', 0 end
   if afresh then
     forget_trending()
     return limit, '0', went_back and 1 or 0
   end
-  local since = (now - landmark) / half_life
-  local faded = redis.call('ZCOUNT', key, '-inf', '(' .. string.format('%.17g', 2 ^ (since - SWEPT)))
-  if faded > 0 then redis.call('ZREMRANGEBYRANK', key, 0, math.min(faded, limit) - 1) end
-  if faded > limit then return 0, '0', 0 end
-  if since > REBASE then
-    local half_lives = math.floor(since)
-    redis.call('ZUNIONSTORE', key, 1, key, 'WEIGHTS', string.format('%.17g', 2 ^ -half_lives))
-    redis.call('HSET', state, 'landmark', landmark + half_lives * half_life)
-    local lacking = redis.call('HGET', board .. ':lacking', 'trending')
-    if lacking then redis.call('HSET', board .. ':lacking', 'trending', tonumber(lacking) * 2 ^ -half_lives) end
+  limit = sweep(key, (now - landmark) / half_life, limit)
+  if next_one and limit > 0 then limit = sweep(next_key, (now - next_one) / half_life, limit) end
+  if next_one and now - begun >= FADED * half_life then
+    redis.call('UNLINK', key)
+    if redis.call('EXISTS', next_key) == 1 then redis.call('RENAME', next_key, key) end
+    local before, half = redis.call('HGET', lacking, 'trending'), (landmark - next_one) / half_life / 2
+    if before then redis.call('HSET', lacking, 'trending', tonumber(before) * 2 ^ half * 2 ^ half) end
+    landmark, next_one = next_one, nil
   end
-  redis.call('HSET', state, 'latest', now)
-  return limit - faded, '0', 0
+  keep_trending_state(now, half_life, landmark, next_one, begun)
+  return limit, '0', 0
 end

@@ -68,6 +68,11 @@ class Kept(NamedTuple):
         return [ALL, *(window.name for window in self.windows), *([TRENDING] if self.half_life_s else [])]
 
     @property
+    def sets(self) -> int:
+        """How many sets and hashes of scores a name goes into."""
+        return 1 + 2 * len(self.windows) + (self.half_life_s > 0) + (self.once_s > 0)
+
+    @property
     def finest_s(self) -> int:
         """Width, in seconds, of the finest bucket that any of it goes by; 0 where time does not matter."""
         widths = [window.bucket_s for window in self.windows]
