@@ -77,6 +77,13 @@ class Remembered:
     def __init__(self) -> None:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
+    def fresh(self, asked: Hashable, version: Callable[[], Hashable]) -> Encoded | None:
+        """Give the answer that still holds; None where there is none."""
+        entry = self._entries.get(asked)
+        if entry is None or time.monotonic() - entry.read_at_s >= FRESH_S or entry.version != version():
+            return None
+        return entry.answer
+
     async def get(
         self, asked: Hashable, version: Callable[[], Hashable], make: Callable[[], Awaitable[Encoded]]
     ) -> Encoded:
@@ -100,7 +107,7 @@ class Remembered:
 def respond(request: web.Request, answer: Encoded) -> web.Response:
     """Answer with what is new to whoever asks, compressed where that is taken."""
     headers = {"ETag": f'W/"{answer.etag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    known = request.if_none_match
+    known = request.if_none_match if "If-None-Match" in request.headers else None
     if known is not None and any(tag.value in ("*", answer.etag) for tag in known):
         return web.Response(status=304, headers=headers)
     headers["Content-Type"] = "application/json"

@@ -7,7 +7,7 @@ encoded (answers.py), sockets (serving.py).
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, NamedTuple
@@ -38,6 +38,9 @@ MAX_AROUND: Final = 100
 
 MAX_READS: Final = 8
 """Boards read from Redis at once: each takes one of the pool's connections, further requests wait their turn."""
+
+MAX_PAGES: Final = 1_000
+"""Queries that are understood already, as they stand in an address: most who ask ask the same."""
 
 READ_TIMEOUT_S: Final = 4.0
 """For a turn and the read together: with Redis silent, nobody waits for the ones before to find that out one by one."""
@@ -143,6 +146,7 @@ class Api:
         self._demo = demo
         self._reads = asyncio.Semaphore(MAX_READS)
         self._remembered = Remembered()
+        self._pages: dict[tuple[str, str], Asked] = {}
         self._requests = requests
         self._hosts = Hosts(hosts)
 
@@ -211,11 +215,14 @@ class Api:
         return respond(request, self._description)
 
     async def _board(self, name: str, request: web.Request) -> web.Response:
-        board = self._boards[name]
-        _check_known(request, "limit", "offset", "window", "history")
-        limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-        offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
-        asked = Asked(board.name, *_scores(request, board), limit=limit, offset=offset)
+        board, query = self._boards[name], request.query_string
+        if (asked := self._pages.get((name, query))) is None:
+            _check_known(request, "limit", "offset", "window", "history")
+            limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+            offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
+            asked = Asked(board.name, *_scores(request, board), limit=limit, offset=offset)
+            if len(self._pages) < MAX_PAGES:
+                self._pages[name, query] = asked
         return respond(request, await self._remembered_answer(board, asked, self._read_page))
 
     async def _name(self, board_name: str, request: web.Request) -> web.Response:
@@ -235,13 +242,19 @@ class Api:
     ) -> Encoded:
         """Give an answer that everybody who asks the same is given, within `READ_TIMEOUT_S`."""
 
+        def version() -> Hashable:
+            return board.version(asked.window)
+
+        if (answer := self._remembered.fresh(asked, version)) is not None:
+            return answer
+
         async def read_in_turn() -> Encoded:
             async with self._reads:
                 return await read(board, asked)
 
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                return await self._remembered.get(asked, lambda: board.version(asked.window), read_in_turn)
+                return await self._remembered.get(asked, version, read_in_turn)
         except TimeoutError:
             raise StoreUnavailable(f"the board could not be read within {READ_TIMEOUT_S:g} s") from None
 

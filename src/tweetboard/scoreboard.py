@@ -248,14 +248,12 @@ class Scoreboard:
         self._changes += 1
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
-        keys, which, hidden = self.keys[:2], self._which(window), msgspec.json.encode(self._hidden())
-        longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
-        buckets_of = next((one for one in self.kept.windows if one.name == window), longest) if history else None
+        keys, hidden = self.keys[:2], self._hidden()
+        which, buckets_of = self._which(window), self._buckets_of(window) if history else b"null"
+        arguments = (msgspec.json.encode(hidden) if hidden else b"[]", which, buckets_of, *place)
         steps = 0
         while True:
-            reply = await self._store.run(
-                SCRIPT, keys, verb, self._now, hidden, which, msgspec.json.encode(buckets_of), *place, writes=False
-            )
+            reply = await self._store.run(SCRIPT, keys, verb, self._now, *arguments, writes=False)
             reading = Reading(*cast("list[Any]", reply))
             if not reading.stale or steps == MAX_AGE_STEPS:
                 break
@@ -268,9 +266,16 @@ class Scoreboard:
 
     def _which(self, window: str) -> bytes:
         """Name the scores of a window as scoreboard.lua reads it."""
+        if window == ALL:
+            return b'["all"]'
         if window == TRENDING:
             return msgspec.json.encode([window, self.kept.half_life_s])
-        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), [window]))
+        return msgspec.json.encode(next(one for one in self.kept.windows if one.name == window))
+
+    def _buckets_of(self, window: str) -> bytes:
+        """Name the window in whose buckets the history of some scores is told."""
+        longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
+        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), longest))
 
     def _rows(self, reading: Reading, factor: float | None) -> list[Row]:
         names, scores = reading.rows[::2], reading.rows[1::2]

@@ -18,6 +18,9 @@ from tweetboard.answers import ProblemFound
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
+MAX_KNOWN_HOSTS: Final = 1_000
+"""Spellings of Host that have been let in are remembered, for reading one costs as much as answering."""
+
 
 @asynccontextmanager
 async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
@@ -63,15 +66,21 @@ class Hosts:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = {"localhost", *(name.lower() for name in names)}
+        self._known = set[str]()
 
     def check(self, request: web.Request) -> None:
         """Raise `ProblemFound` for a request by a name that is none of these."""
+        spelling = request.headers.get("Host", "")
+        if spelling in self._known and request.rel_url.raw_host is None:
+            return
         try:
             host = (request.url.host or "").lower()
         except ValueError as error:
             raise ProblemFound(400, "what the request has for a host is none") from error
         if host not in self._names and not _is_address(host):
             raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
+        if len(self._known) < MAX_KNOWN_HOSTS and spelling:
+            self._known.add(spelling)
 
 
 def _is_no_malformed_request(record: logging.LogRecord) -> bool:

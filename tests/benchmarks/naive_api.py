@@ -1,4 +1,4 @@
-"""The same endpoint as others would write it: Flask over redis-py, and a bare ZREVRANGE under aiohttp."""
+"""The same endpoint as others would write it: Flask over redis-py (waitress), and a bare ZREVRANGE under aiohttp."""
 
 import asyncio
 import sys
@@ -10,9 +10,10 @@ import redis.asyncio
 import uvloop
 from aiohttp import web
 from flask import Flask, Response, jsonify
-from werkzeug.serving import WSGIRequestHandler, make_server
+from waitress.server import create_server
 
 KEY = "username_scoreboard"
+THREADS = 16  # one for each connection of the load
 
 
 def flask_app(redis_url: str) -> Flask:
@@ -57,11 +58,9 @@ def main() -> None:
     if design == "bare":
         uvloop.run(bare(redis_url))
         return
-    WSGIRequestHandler.protocol_version = "HTTP/1.1"
-    WSGIRequestHandler.log_request = lambda *_, **__: None  # type: ignore[method-assign]
-    server = make_server("127.0.0.1", 0, flask_app(redis_url), threaded=True)
-    _say(server.port)
-    server.serve_forever()
+    server = create_server(flask_app(redis_url), host="127.0.0.1", port=0, threads=THREADS)
+    _say(int(server.effective_port))  # type: ignore[union-attr]
+    server.run()
 
 
 if __name__ == "__main__":
