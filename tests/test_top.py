@@ -97,10 +97,13 @@ async def test_where_nobody_serves_boards_the_way_out_is_named(free_port: int) -
         await seen(f"http://127.0.0.1:{free_port}", View([]))
 
 
-async def test_what_is_no_tweetboard_is_said_by_its_status() -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(418, text="teapot"))
+@pytest.mark.parametrize(
+    ("status", "told"), [(418, "http://x: HTTP 418"), (200, "http://x: what answers there is no tweetboard")]
+)
+async def test_what_is_no_tweetboard_is_said(status: int, told: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, text="<html>teapot"))
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-        with pytest.raises(BoardsUnavailable, match="http://x: HTTP 418"):
+        with pytest.raises(BoardsUnavailable, match=told):
             await Boards(client).read(View([]))
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tweetboard.windows import bucket_s, finest_bucket_s, parse_window
+from tweetboard.windows import Kept, bucket_s, finest_bucket_s, parse_window, window
 
 WIDTHS = st.lists(st.integers(min_value=1, max_value=10**6), min_size=1, max_size=5)
 
@@ -46,3 +46,29 @@ def test_a_whole_finest_bucket_lies_in_one_bucket_of_every_window(windows: list[
     first, last = number * finest, (number + 1) * finest - 1
     for width in map(bucket_s, windows):
         assert first // width == last // width
+
+
+@pytest.mark.parametrize(
+    ("kept", "finest"),
+    [
+        (Kept(), 0),
+        (Kept((window("5m"), window("24h"))), 5),
+        (Kept((window("24h"),)), 60),
+        (Kept((), 60), 1),
+        (Kept((), 0, 3600, 100), 0),
+    ],
+)
+def test_a_board_looks_at_the_time_as_often_as_its_finest_bucket_but_each_minute_at_least(
+    kept: Kept, finest: int
+) -> None:
+    assert kept.finest_s == finest
+
+
+def test_a_window_is_made_of_sixty_buckets_or_of_its_seconds() -> None:
+    assert [window(text)[1:] for text in ("1s", "59s", "90s", "5m", "24h", "7d")] == [
+        *[(1, 1), (1, 59), (2, 45), (5, 60), (1440, 60), (10_080, 60)]
+    ]
+
+
+def test_all_that_can_be_asked_for_has_a_name() -> None:
+    assert Kept((window("5m"),), 60).names == ["all", "5m", "trending"]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -27,6 +27,8 @@ WATCH_S: Final = 1.0
 """A watched board is asked for so often; one that is as it was is not sent again."""
 
 TIMEOUT_S: Final = 5.0
+
+T = TypeVar("T")
 
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 SPARK_CHARS: Final = 20
@@ -50,7 +52,7 @@ class Boards:
 
     async def read(self, view: View) -> list[BoardAnswer]:
         """Read what is to be seen; raises `BoardsUnavailable` with what is in the way."""
-        names = view.boards or list(msgspec.json.decode(await self._get("/boards"), type=Index).boards)
+        names = view.boards or list(self._decoded(await self._get("/boards"), Index).boards)
         return [await self._board(name, view) for name in names]
 
     async def _board(self, name: str, view: View) -> BoardAnswer:
@@ -58,9 +60,15 @@ class Boards:
         etag, before = self._known.get(path, ("", None))
         body = await self._get(path, etag)
         if body or before is None:
-            before = msgspec.json.decode(body, type=BoardAnswer)
+            before = self._decoded(body, BoardAnswer)
             self._known[path] = (self._etag, before)
         return before
+
+    def _decoded(self, body: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise BoardsUnavailable(f"{self._client.base_url}: what answers there is no tweetboard: {error}") from error
 
     async def _get(self, path: str, etag: str = "") -> bytes:
         try:

@@ -38,6 +38,10 @@ def bucket_s(window_s: int) -> int:
     return -(-window_s // BUCKETS_PER_WINDOW)  # rounded up, so that there are never more buckets than that
 
 
+MINUTE_S: Final = 60
+"""What goes for a bucket of scores that are in none."""
+
+
 class Window(NamedTuple):
     """A sliding window: its name, the width of its buckets, and how many it is made of, the unfinished one included."""
 
@@ -75,8 +79,8 @@ class Kept(NamedTuple):
     @property
     def finest_s(self) -> int:
         """Width, in seconds, of the finest bucket that any of it goes by; 0 where time does not matter."""
-        widths = [window.bucket_s for window in self.windows]
-        return min([*widths, bucket_s(self.half_life_s)] if self.half_life_s else widths, default=0)
+        widths = [window.bucket_s for window in self.windows] + [bucket_s(self.half_life_s)] * (self.half_life_s > 0)
+        return min([*widths, MINUTE_S]) if widths else 0
 
 
 NOTHING_MORE: Final = Kept()
