@@ -208,6 +208,9 @@ class Redis:
     def do_hkeys(self, key: bytes) -> Reply:
         return list(self.state.hashes.get(key, {}))
 
+    def do_hgetall(self, key: bytes) -> Reply:
+        return [word for pair in self.state.hashes.get(key, {}).items() for word in pair]
+
     def do_hlen(self, key: bytes) -> Reply:
         return len(self.state.hashes.get(key, {}))
 

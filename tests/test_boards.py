@@ -57,5 +57,7 @@ def test_where_nothing_knows_authors_and_hashtags_there_are_no_boards_of_them(
 def test_posts_are_gathered_in_buckets_that_all_windows_are_made_of() -> None:
     assert bucket_s_of(Settings()) == 5
     assert bucket_s_of(Settings(boards={"usernames": BoardSettings(key="k", windows=[])})) == 60
+    once = BoardSettings(key="k", windows=["24h"], once_per_author="1h")
+    assert bucket_s_of(Settings(boards={"usernames": once})) == 1
     nothing = BoardSettings(key="k", windows=[], trending="")
     assert bucket_s_of(Settings(boards={"usernames": nothing})) == 1

@@ -348,3 +348,9 @@ def test_posts_without_an_id_are_never_taken_for_one_another() -> None:
 def test_without_refill_no_ids_are_kept() -> None:
     ids = RecentIds(0)
     assert len(ids.new([post("a", post_id="8"), post("a", post_id="8")], 0)) == 2
+
+
+def test_a_post_without_a_time_is_of_when_the_caller_says() -> None:
+    draft = Draft(CHANNELS)
+    draft.add([post("a"), post("b", time=NOW - 50), post("c", time=NOW + 9)], "", now=NOW, bucket_s=1, untimed=NOW - 60)
+    assert told(draft.batch(1), "usernames")["times"] == [[NOW - 60, 1], [NOW - 50, 1], [NOW - 60, 1]]

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from conftest import wait_until
-from pipe import ListSource, a_pipe, on_the_boards, running, scores
+from pipe import ListSource, OneStream, a_pipe, on_the_boards, running, scores
 from tweetboard.errors import StoreUnavailable, StreamRefused
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
@@ -242,3 +242,15 @@ async def flowing(pipe: Pipe, sources: Mapping[str, Source]) -> AsyncIterator[as
         yield stopping
         stopping.set()
         await pipe.drained(publishing, stopping)
+
+
+async def test_a_file_goes_by_its_newest_post_also_where_posts_have_no_time(store: Store) -> None:
+    """Otherwise one of them would be of today, and all windows would hold it alone."""
+    times = [f"2021-04-01T15:5{minute}:00Z" for minute in range(3)]
+    posts: list[dict[str, object]] = [{"data": {"author_id": "1", "created_at": time}} for time in times]
+    posts.append({"data": {"author_id": "2"}})
+    pipe = OneStream(store, Settings(), {"test": Place("", "x-v2")}, clock=None)
+    async with running(pipe, ListSource(posts)):
+        await wait_until(lambda: on_the_boards(pipe, 1) and pipe.subscribers["usernames"].heard.names == 4)
+    page = await pipe.boards["usernames"].top(window="5m")
+    assert {row.name: row.score for row in page.rows} == {"id:1": 3, "id:2": 1}

@@ -1,10 +1,11 @@
 -- Once per author: of an author's posts with a name, two that count are never closer together than a while. Stands behind
 -- bulk.lua and before scoreboard.lua.
 --
--- board:authors         hash  the numbers of those below that there are
+-- board:authors         hash  the numbers of those below that there are -> the number of the moment they were last added to
 -- board:authors:NUMBER  hash  author and name -> when they have counted, in the while of that number: at most once in each
 --
--- What is remembered is thrown away four times that while after it was last added to, by Redis's own clock.
+-- What is remembered is thrown away four times that while after it was last added to, by the clock; by Redis's own, should
+-- nothing come any more, after twice as long.
 
 local LIFE = 4
 
@@ -13,6 +14,16 @@ local function authors_key(number) return string.format('%s:authors:%.0f', board
 local function forget_authors()
   for _, number in ipairs(redis.call('HKEYS', board .. ':authors')) do redis.call('UNLINK', authors_key(number)) end
   redis.call('UNLINK', board .. ':authors')
+end
+
+local function drop_authors_before(present)
+  local all = redis.call('HGETALL', board .. ':authors')
+  for i = 1, #all, 2 do
+    if tonumber(all[i + 1]) < present then
+      redis.call('UNLINK', authors_key(all[i]))
+      redis.call('HDEL', board .. ':authors', all[i])
+    end
+  end
 end
 
 -- Read when authors have counted, as far as it matters to `entries`: number -> {author and name -> when}.
@@ -73,14 +84,13 @@ local function once(entries, while_s, now)
   end
   redis.call('HLEN', board .. ':authors')
   return groups, spelled, function()
-    for number, pairs_of in pairs(words) do
-      write('HSET', authors_key(number), pairs_of)
-      redis.call('EXPIRE', authors_key(number), LIFE * while_s)
-      if redis.call('HSET', board .. ':authors', string.format('%.0f', number), '') == 1 then
-        for _, old in ipairs(redis.call('HKEYS', board .. ':authors')) do
-          if redis.call('EXISTS', authors_key(old)) == 0 then redis.call('HDEL', board .. ':authors', old) end
-        end
-      end
+    local present, is_new = math.floor(now / while_s), false
+    for number, fields_and_times in pairs(words) do
+      write('HSET', authors_key(number), fields_and_times)
+      redis.call('EXPIRE', authors_key(number), 2 * LIFE * while_s)
+      local added = redis.call('HSET', board .. ':authors', string.format('%.0f', number), string.format('%.0f', present))
+      is_new = is_new or added == 1
     end
+    if is_new then drop_authors_before(present - LIFE) end
   end
 end

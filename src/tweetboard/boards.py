@@ -54,9 +54,10 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
 def bucket_s_of(settings: Settings) -> int:
     """Give the width of the buckets that posts are gathered in, which every window's is a multiple of.
 
-    Trending scores tell posts apart as a window of their half-life would, and so do authors that count once in a while.
+    Trending scores tell posts apart as a window of their half-life would; where an author counts once in a while, each
+    second matters.
     """
-    texts = [
-        text for board in settings.boards.values() for text in (*board.windows, board.trending, board.once_per_author)
-    ]
-    return finest_bucket_s(parse_window(text) for text in texts if text)
+    boards = settings.boards.values()
+    if any(board.once_per_author for board in boards):
+        return 1
+    return finest_bucket_s(parse_window(text) for board in boards for text in (*board.windows, board.trending) if text)

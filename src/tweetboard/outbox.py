@@ -125,9 +125,10 @@ class Draft:
         """Whether further posts belong into another draft."""
         return self._sealed is not None or self.names >= self._max_names or self.size_bytes >= MAX_BATCH_BYTES
 
-    def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int) -> None:
-        """Take in one post or more; `now` stands in for a time they lack or one that lies ahead of it."""
-        times = [post.time if 0 < post.time < now else now for post in posts]
+    def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int, untimed: int = 0) -> None:
+        """Take in one post or more; `untimed`, else `now`, stands in for a time they lack or one ahead of `now`."""
+        stand_in = untimed or now
+        times = [post.time if 0 < post.time < now else stand_in for post in posts]
         starts = [time - time % bucket_s for time in times]
         same = min(starts) == max(starts)  # nearly always: a block of a busy stream is milliseconds long
         for column in self.columns:
@@ -221,10 +222,10 @@ class Outbox:
         self._unapplied_names = 0
         self._measure()
 
-    def gather(self, posts: list[Post], position: str, now: int, again: Iterable[str] = ()) -> None:
+    def gather(self, posts: list[Post], position: str, now: int, again: Iterable[str] = (), untimed: int = 0) -> None:
         """Put one post or more into the last draft, or into a new one where that is full.
 
-        The ids that came `again` go out with it, to be kept for longer.
+        The ids that came `again` go out with it, to be kept for longer. `untimed` is when posts without a time came.
         """
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
@@ -232,7 +233,7 @@ class Outbox:
             self._drafts.append(Draft(self._channels))
         draft = self._drafts[-1]
         before = draft.names
-        draft.add(posts, position, now=now, bucket_s=self._bucket_s)
+        draft.add(posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
         if self._keep_ids:
             draft.again += again
             draft.ids += [post.id for post in posts if post.id]

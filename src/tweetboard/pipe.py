@@ -61,6 +61,8 @@ class Pipe:
             name: Feed(store, settings, name, place, holder, (titles or {}).get(name, ""), unmet)
             for name, place in streams.items()
         }
+        for feed in self.feeds.values():
+            feed.publisher.by_newest = clock is None
         self.blocklist = Blocklist(settings.filter.blocklist)
         self.boards = {
             name: Scoreboard(

@@ -57,7 +57,8 @@ class Publisher:
     """Publishes one source to one journal while it holds the lease; waits as a standby while another does.
 
     `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
-    ids of posts are kept for an upstream whose refill repeats them, 0 for none.
+    ids of posts are kept for an upstream whose refill repeats them, 0 for none. A post without a time is of now,
+    or, `by_newest`, of when the newest post so far was.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Publisher:
         keep_ids_s: int = 0,
     ) -> None:
         self._store = store
+        self.by_newest = False
+        self._newest = 0
         self._journal = journal
         self._lease = lease
         self._channels = channels
@@ -237,7 +240,12 @@ class Publisher:
         fresh = self._ids.new(posts, time.monotonic())
         self.published.repeats += len(posts) - len(fresh)
         if fresh:
-            self._outbox.gather(fresh, position, int(time.time()), self._ids.again())
+            now = int(time.time())
+            untimed = now
+            if self.by_newest:
+                self._newest = max([self._newest, *(post.time for post in fresh if post.time < now)])
+                untimed = self._newest or now
+            self._outbox.gather(fresh, position, now, self._ids.again(), untimed)
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:

@@ -195,8 +195,6 @@ end
 -- Take up to some `limit` names of a bucket out of a window. Answers how many these were, and where to go on.
 local function take_away(window, start, cursor, limit)
   local bucket, running = bucket_key(window, start), key_of('window', window)
-  local from = tonumber(redis.call('GET', key_of('from', window)) or 0)
-  if from < start + window[2] then set_from(window, start + window[2]) end
   local reply, counts = redis.call('HSCAN', bucket, cursor, 'COUNT', limit), {}
   for i = 1, #reply[2], 2 do counts[reply[2][i]] = tonumber(reply[2][i + 1]) end
   local names, kept, gone = listed(counts), {}, {}
