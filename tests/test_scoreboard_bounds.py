@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tweetboard.channel import Message
+from tweetboard.errors import StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.scoreboard import Page, Scoreboard
 from tweetboard.store import Store
@@ -171,8 +172,20 @@ async def test_a_reset_forgets_what_scores_lack(store: Store) -> None:
     assert await board.scores.top() == Page(0, [], 0)
 
 
-@pytest.mark.parametrize("key", [f"{KEY}:lacking"])
-async def test_what_scores_lack_is_of_no_other_board(store: Store, key: str) -> None:
+async def test_without_a_bound_nothing_is_let_go(store: Store) -> None:
     board = await Board(store, Kept()).begin()
     await board.apply(*((NOW, "", f"tag{number}") for number in range(200)))
-    assert await store.execute("EXISTS", key) == 0
+    assert await store.execute("EXISTS", f"{KEY}:lacking") == 0
+
+
+@pytest.mark.parametrize("kind", ["lacking", "spelling", "spellings", "trending", "from:trending", "authors"])
+async def test_a_key_of_another_type_is_refused_before_anything_is_written(store: Store, kind: str) -> None:
+    """Written in part, a batch would be added again at each further try."""
+    board = await Board(store, Kept((window("5m"),), 3600, WHILE_S, 100)).begin()
+    await store.execute("SET", f"{KEY}:{kind}", "something else")
+    keys = cast("list[bytes]", await store.execute("KEYS", "*"))
+    before = {key: await store.execute("DUMP", key) for key in keys}
+    with pytest.raises(StoreRefused, match=r"refused apply on .*WRONGTYPE"):
+        await board.apply(*((NOW, "ann", f"tag{number}") for number in range(200)))
+    after = cast("list[bytes]", await store.execute("KEYS", "*"))
+    assert {key: await store.execute("DUMP", key) for key in after} == before

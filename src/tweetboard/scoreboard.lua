@@ -51,10 +51,10 @@ local function add(now, kept, at)
   end
   local counts, to_shown, to_seen = total(groups), {}, {}
   local names = listed(counts)
+  for _, key in ipairs({shown, seen, board .. ':lacking'}) do redis.call('HLEN', key) end
   local scores = read('ZMSCORE', board, names)
   if spelled then to_shown, to_seen = spell(names, counts, scores, spelled) end
   if displays ~= '{}' then
-    redis.call('HLEN', shown)
     for name, display in pairs(cjson.decode(displays)) do
       to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display
     end
