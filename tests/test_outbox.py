@@ -6,7 +6,7 @@ import pytest
 
 from tweetboard import outbox
 from tweetboard.errors import SessionEnded
-from tweetboard.outbox import Batch, Draft, Left, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Draft, Left, Outbox, Published
 from tweetboard.posts import Channel, Post, authors, hashtags
 
 NOW = 1_763_805_603
@@ -293,64 +293,17 @@ def test_reading_stops_while_more_than_eight_mebibytes_are_not_on_the_boards() -
     assert box.outstanding_names == 0
 
 
-def test_ids_seen_within_their_time_are_dropped_and_then_forgotten() -> None:
-    ids = RecentIds(60)
-    ids.load(["7"], 0)
-    fresh = ids.new([post("a", post_id="7"), post("a", post_id="8"), post("a", post_id="8"), post("b")], 1)
-    assert [one.id for one in fresh] == ["8", ""]
-    for now_s in range(2, 60):
-        assert ids.new([post("a")], now_s)
-    assert ids.new([post("a", post_id="8")], 60) == []
-    assert [one.id for one in ids.new([post("a"), post("a", post_id="9")], 60)] == ["", "9"]
-    for now_s in range(61, 121):
-        ids.new([post("a")], now_s)
-    assert [one.id for one in ids.new([post("a", post_id="8"), post("a", post_id="9")], 121)] == ["8", "9"]
+def test_a_post_without_a_time_is_of_when_the_caller_says() -> None:
+    draft = Draft(CHANNELS)
+    draft.add([post("a"), post("b", time=NOW - 50), post("c", time=NOW + 9)], "", now=NOW, bucket_s=1, untimed=NOW - 60)
+    assert told(draft.batch(1), "usernames")["times"] == [[NOW - 60, 1], [NOW - 50, 1], [NOW - 60, 1]]
 
 
-def test_a_pause_of_the_stream_makes_no_id_older() -> None:
-    """Upstream sends again what came just before the pause, however long that was."""
-    ids = RecentIds(60)
-    ids.new([post("a", post_id="7")], 100)
-    assert ids.new([post("a", post_id="7")], 100_000) == []
-
-
-def test_what_comes_over_and_over_is_never_new() -> None:
-    """Connections that end within the overlap bring the same posts for as long as that goes on, some of them fewer."""
-    ids = RecentIds(60)
-    everything = [post("a", post_id=str(number)) for number in range(10)]
-    assert len(ids.new(everything, 0)) == 10
-    for now_s in range(1, 300, 2):
-        assert ids.new(everything[:4], now_s) == []
-        assert [one.id for one in ids.new([*everything, post("b", post_id=f"b{now_s}")], now_s + 1)] == [f"b{now_s}"]
-
-
-def test_an_id_that_has_come_again_is_stored_anew_with_the_next_batch() -> None:
-    ids = RecentIds(60)
-    ids.load(["7", "8"], 0)
-    ids.new([post("a", post_id="7"), post("a", post_id="7")], 1)
-    again = ids.again()
-    assert again == ["7"]
-    assert ids.again() == []
+def test_ids_that_came_again_go_out_with_the_next_batch_of_their_session() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published(), keep_ids=True)
-    box.gather([post("a", post_id="9")], "p", NOW, again)
+    box.gather([post("a", post_id="9")], "p", NOW, ["7"])
     batch = box.next()
     assert batch is not None
     assert (batch.again, batch.ids) == (["7"], ["9"])
     for draft in box.leave(0).drafts:
         assert draft.batch(1).again == [], "in another session the batch that it was in may be gone"
-
-
-def test_posts_without_an_id_are_never_taken_for_one_another() -> None:
-    ids = RecentIds(60)
-    assert len(ids.new([post("a"), post("a")], 0)) == 2
-
-
-def test_without_refill_no_ids_are_kept() -> None:
-    ids = RecentIds(0)
-    assert len(ids.new([post("a", post_id="8"), post("a", post_id="8")], 0)) == 2
-
-
-def test_a_post_without_a_time_is_of_when_the_caller_says() -> None:
-    draft = Draft(CHANNELS)
-    draft.add([post("a"), post("b", time=NOW - 50), post("c", time=NOW + 9)], "", now=NOW, bucket_s=1, untimed=NOW - 60)
-    assert told(draft.batch(1), "usernames")["times"] == [[NOW - 60, 1], [NOW - 50, 1], [NOW - 60, 1]]

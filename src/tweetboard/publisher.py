@@ -15,8 +15,9 @@ from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Batch, Outbox, Published, RecentIds
+from tweetboard.outbox import Batch, Outbox, Published
 from tweetboard.posts import Channel, Post
+from tweetboard.recent import RecentIds
 from tweetboard.store import Store
 from tweetboard.waiting import first_of, pass_cancellation
 
