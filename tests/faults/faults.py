@@ -154,6 +154,7 @@ async def stopped_past_its_lease(rig: Rig) -> None:
 
 async def clock_jumps(rig: Rig) -> None:
     """Let a daemon's clock go back and forth by a day while it runs; Redis's stays."""
+    rig.all_of_today = False
     clock = rig.folder / "clock"
     clock.write_text("+0")
     await rig.end_daemon(signal.SIGKILL)

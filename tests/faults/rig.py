@@ -40,7 +40,8 @@ local journal = redis.call('XRANGE', KEYS[1] .. ':journal', '-', '+')
 local boards = {}
 for i = 2, #KEYS do
   local applied = redis.call('HGET', KEYS[i] .. ':applied', ARGV[1])
-  boards[#boards + 1] = {applied, redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')}
+  local window = redis.call('ZRANGE', KEYS[i] .. ':window:24h', 0, -1, 'WITHSCORES')
+  boards[#boards + 1] = {applied, redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES'), window}
 end
 return {state, journal, boards}
 """
@@ -130,6 +131,7 @@ class Rig:
     daemons: list[Daemon] = field(default_factory=list)
     polls: int = 0
     furthest: int = 0
+    all_of_today: bool = True
 
     async def start_daemon(self, **environ: str) -> Daemon:
         """Start one more, and wait until it serves."""
@@ -158,9 +160,18 @@ class Rig:
         for entry_id, flat in entries:
             messages = {name.decode(): json.loads(text) for name, text in zip(flat[::2], flat[1::2], strict=True)}
             journal[int(entry_id.split(b"-")[0])] = {name: found["names"] for name, found in messages.items()}
-        scores = {name: _scores(rows) for name, (_, rows) in zip(BOARDS, boards, strict=True)}
-        applied = {name: int(number or 0) for name, (number, _) in zip(BOARDS, boards, strict=True)}
-        return Snapshot((owner or b"").decode(), int(seq or 0), int(position or 0), applied, journal, scores)
+        scores = {name: _scores(rows) for name, (_, rows, _) in zip(BOARDS, boards, strict=True)}
+        applied = {name: int(number or 0) for name, (number, _, _) in zip(BOARDS, boards, strict=True)}
+        windows = {name: _scores(rows) for name, (_, _, rows) in zip(BOARDS, boards, strict=True)}
+        return Snapshot(
+            (owner or b"").decode(),
+            int(seq or 0),
+            int(position or 0),
+            applied,
+            journal,
+            scores,
+            windows if self.all_of_today else scores,
+        )
 
     async def seen(self, store: Store) -> Snapshot:
         """Read everything in one step, as soon as the server answers: a busy disk can hold it up for seconds."""

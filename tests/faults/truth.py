@@ -18,7 +18,10 @@ USERS, TAGS = 300, 60
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One stream and its boards, read in one step: `journal` has, by batch, each board's names."""
+    """One stream and its boards, read in one step: `journal` has, by batch, each board's names.
+
+    `windows` are the boards' longest, in which all posts are that came today.
+    """
 
     owner: str
     seq: int
@@ -26,6 +29,7 @@ class Snapshot:
     applied: dict[str, int]
     journal: dict[int, dict[str, list[str]]]
     scores: Scores
+    windows: Scores
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Truth:
             if difference := differences(found.scores[name], wanted):
                 where = f"batch {found.applied[name]} of {found.seq}, position {found.position}"
                 return f"{name} after {where}: {difference}"
+            if difference := differences(found.windows[name], found.scores[name]):
+                return f"the window of {name}: {difference}"
         return ""
 
 
