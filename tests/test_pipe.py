@@ -1,6 +1,7 @@
 """What the parts of a pipe owe each other when the lease, Redis or the records are not as they should be."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -254,3 +255,18 @@ async def test_a_file_goes_by_its_newest_post_also_where_posts_have_no_time(stor
         await wait_until(lambda: on_the_boards(pipe, 1) and pipe.subscribers["usernames"].heard.names == 4)
     page = await pipe.boards["usernames"].top(window="5m")
     assert {row.name: row.score for row in page.rows} == {"id:1": 3, "id:2": 1}
+
+
+async def test_a_standby_lets_no_time_pass_for_whoever_counts(store: Store) -> None:
+    """It may be on another machine, whose clock is another: a window of the owner's would begin anew each second."""
+    now = [time.time()]
+    boards = {"usernames": BoardSettings(key="k", windows=["10s"], trending="")}
+    pipe = OneStream(store, Settings(boards=boards), {"test": Place("", "flat")}, clock=lambda: now[0])
+    async with running(pipe, ListSource([{"username": "alice"}], stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        other = OneStream(store, Settings(boards=boards), {"test": Place("", "flat")}, clock=lambda: now[0] - 3600)
+        other.feed.publisher.published.standby = True
+        assert not await other.boards["usernames"].age()
+        assert (await other.boards["usernames"].top(window="10s")).total == 1
+        assert (await pipe.boards["usernames"].top(window="10s")).total == 1
+        assert pipe.boards["usernames"].cleared == other.boards["usernames"].cleared == 0

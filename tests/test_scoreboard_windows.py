@@ -162,6 +162,24 @@ async def test_windows_are_what_a_count_by_hand_says(store: Store, steps: list[t
             await board.check_sums()
 
 
+async def test_what_is_left_of_a_bucket_is_not_live_again_when_the_clock_goes_back(store: Store) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    await board.apply([(NOW, f"tag{number}") for number in range(10_000)])
+    clock.now += 5
+    await board.apply([(clock.now, "tea")])
+    clock.now += 295
+    assert await board.scores.age(), "there is more to be taken out"
+    clock.now -= 5
+    await board.apply([(NOW, "late")])
+    assert await store.execute("ZSCORE", f"{KEY}:window:5m", "late") is None
+    assert await board.read("5m") == {"tea": 1}
+    clock.now += 5
+    assert await board.read("5m") == {"tea": 1}
+    await board.check_sums()
+
+
 async def follow(by_hand: list[ByHand], board: Board, now: int) -> None:
     """Let each window by hand come as far as the board has come by one step, which is no further than it may."""
     for one in by_hand:
@@ -173,6 +191,7 @@ async def follow(by_hand: list[ByHand], board: Board, now: int) -> None:
             one.start, one.posts = start, []
         assert one.start <= start <= max(one.start, one.window.first_live(now))
         one.start = start
+        one.posts = [post for post in one.posts if post[0] >= start]
 
 
 HALF_LIFE_S: Final = 60

@@ -45,8 +45,9 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
             parse_window(board.trending) if board.trending else 0,
             parse_window(board.once_per_author) if board.once_per_author else 0,
             board.max_members,
+            parse_window(board.forget) if board.forget else 0,
         )
-        channel = Channel(name, names, board.reposts, kept.once_s > 0, kept.sets)
+        channel = Channel(name, names, board.reposts, kept.once_s > 0, kept.forget_s > 0, kept.sets)
         boards[name] = Board(board.key, channel, fold if of_tags else None, kept)
     return boards, paths
 

@@ -5,7 +5,7 @@ what is done with a message (subscriber.py), or how it comes to be sent (the jou
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
@@ -23,7 +23,8 @@ class Message(msgspec.Struct, gc=False):
 
     `times` are run lengths over `names`: (start of the finest bucket in Unix seconds, how many names). `names` stand in
     the order of arrival, spelled as their posts spell them, repeats kept. `displays` says how to show some that nobody
-    would read as they stand. `authors`, one for each name, are there where a board asks for them.
+    would read as they stand. `authors`, one for each name, are there where a board asks for them,
+    and `posts`, run lengths over `names` too: (a post's id, how many names), and `gone`, ids of posts that are no more.
     """
 
     source: str
@@ -33,6 +34,8 @@ class Message(msgspec.Struct, gc=False):
     names: list[str]
     displays: dict[str, str] = {}
     authors: list[str] = []
+    posts: list[tuple[str, int]] = []
+    gone: list[str] = []
 
 
 class Head(msgspec.Struct, gc=False):
@@ -56,14 +59,14 @@ _HEAD_DECODER = msgspec.json.Decoder(Head)
 def body(
     times: list[tuple[int, int]],
     names: list[str],
-    displays: Mapping[str, str] | None = None,
-    authors: list[str] | None = None,
+    **more: object,
 ) -> bytes:
-    """Encode the part of a message that stays the same when another session has to send it again."""
-    more = b',"displays":%b' % msgspec.json.encode(displays) if displays else b""
-    if authors:
-        more += b',"authors":%b' % msgspec.json.encode(authors)
-    return b'"times":%b,"names":%b%b}' % (msgspec.json.encode(times), msgspec.json.encode(names), more)
+    """Encode the part of a message that stays the same when another session has to send it again.
+
+    Of what there is `more` all that is empty is left out.
+    """
+    others = b"".join(b',"%b":%b' % (name.encode(), msgspec.json.encode(one)) for name, one in more.items() if one)
+    return b'"times":%b,"names":%b%b}' % (msgspec.json.encode(times), msgspec.json.encode(names), others)
 
 
 def message(source: str, session: str, seq: int, encoded_body: bytes) -> bytes:

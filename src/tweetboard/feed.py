@@ -96,7 +96,7 @@ class Feed:
         self.name, self.title = name, title or name
         self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()], title)
         self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
-        self.skipped = Skipped()
+        self.skipped = Skipped(notes_gone=any(board.kept.forget_s for board in boards.values()))
         self._decoder = decoder_for(place.format, self.skipped, paths)
         self.decoder = Filtered(self._decode, settings.filter, self.skipped, paths)
         self.publisher = Publisher(
@@ -106,6 +106,7 @@ class Feed:
             channels=[board.channel for board in boards.values()],
             bucket_s=bucket_s_of(settings),
             keep_ids_s=keep_ids_s(place),
+            gone=self.skipped.take_gone,
         )
         self.volume = Volume()
         self.state = StreamState()

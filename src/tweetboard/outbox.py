@@ -58,13 +58,22 @@ class Batch(msgspec.Struct, gc=False):
     sent_at: float = 0.0
 
 
+class Read(NamedTuple):
+    """What was read at once: new posts, the ids that came `again`, to be kept for longer, and those of posts `gone`."""
+
+    posts: Sequence[Post]
+    again: Sequence[str] = ()
+    gone: Sequence[str] = ()
+
+
 class Column:
-    """What one channel has gathered: its names, who wrote them where that is asked, and their times as run lengths."""
+    """What one channel has gathered: its names, and their times as run lengths; their authors and posts where asked."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.names: list[str] = []
         self.authors: list[str] = []
+        self.posts: list[tuple[str, int]] = []
         self.times: list[tuple[int, int]] = []
 
     def add(self, posts: Sequence[Post], starts: Sequence[int], *, same: bool) -> int:
@@ -87,6 +96,10 @@ class Column:
             writers = [post.author for post in posts for _ in self.channel.names([post])]
             self.authors += writers
             size_bytes += _size_bytes(writers) + 3 * len(writers)
+        if self.channel.with_ids:
+            counts = [(post.id, len(self.channel.names([post]))) for post in posts]
+            self.posts += [(post_id, count) for post_id, count in counts if count]
+            size_bytes += _size_bytes(post_id for post_id, _ in counts) + 7 * len(counts)
         return size_bytes
 
 
@@ -99,6 +112,7 @@ class Draft:
         self.displays: dict[str, str] = {}
         self.ids: list[str] = []
         self.again: list[str] = []
+        self.gone: list[str] = []
         self.position = ""
         self.size_bytes = 0
         self._sealed: tuple[dict[str, bytes], int] | None = None
@@ -135,6 +149,12 @@ class Draft:
             self.size_bytes += _size_bytes(displays) + _size_bytes(displays.values()) + 6 * len(displays)
         self.position = position
 
+    def take_gone(self, gone: Sequence[str], position: str) -> None:
+        """Take in the ids of posts that are no more."""
+        self.gone += gone
+        self.size_bytes += _size_bytes(gone) + 3 * len(gone)
+        self.position = position
+
     def batch(self, seq: int) -> Batch:
         """Encode it as the batch `seq`."""
         bodies, names = self.seal()
@@ -148,8 +168,10 @@ class Draft:
                 column.channel.name: body(
                     column.times,
                     column.names,
-                    self.displays if column.channel.names is authors else None,
-                    column.authors,
+                    displays=self.displays if column.channel.names is authors else None,
+                    authors=column.authors,
+                    posts=column.posts,
+                    gone=self.gone if column.channel.with_ids else None,
                 )
                 for column in self.columns
             }
@@ -218,10 +240,10 @@ class Outbox:
         self._unapplied_names = 0
         self._measure()
 
-    def gather(self, posts: list[Post], position: str, now: int, again: Iterable[str] = (), untimed: int = 0) -> None:
-        """Put one post or more into the last draft, or into a new one where that is full.
+    def gather(self, read: Read, position: str, now: int, untimed: int = 0) -> None:
+        """Put what was read into the last draft, or into a new one where that is full.
 
-        The ids that came `again` go out with it, to be kept for longer. `untimed` is when posts without a time came.
+        `untimed` is when posts without a time came.
         """
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
@@ -229,11 +251,13 @@ class Outbox:
             self._drafts.append(Draft(self._channels))
         draft = self._drafts[-1]
         before = draft.names
-        draft.add(posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
+        if read.posts:
+            draft.add(read.posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
+        draft.take_gone(read.gone, position)
         if self._keep_ids:
-            draft.again += again
-            draft.ids += [post.id for post in posts if post.id]
-        self._published.posts += len(posts)
+            draft.again += read.again
+            draft.ids += [post.id for post in read.posts if post.id]
+        self._published.posts += len(read.posts)
         self._published.names += draft.names - before
         self._measure()
 

@@ -76,10 +76,16 @@ class Pipe:
             )
             for name, board in boards.items()
         }
+        for board in self.boards.values():
+            board.keeps_time = self._counts
         self.bare = Lease(store, "tweetboard:bare", holder)
         journals = [feed.journal for feed in self.feeds.values()]
         self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
         self.cautions: list[str] = []
+
+    def _counts(self) -> bool:
+        """Whether any stream is ours to count: as a standby we may be on another machine, whose clock is another."""
+        return any(not feed.publisher.published.standby for feed in self.feeds.values())
 
     def _hidden(self, *, folded: bool) -> Callable[[], Sequence[str]]:
         blocklist = self.blocklist

@@ -40,24 +40,28 @@ def languages_of(post: Post) -> list[str]:
 class Skip(msgspec.Struct, frozen=True, gc=False):
     """A record that is no post, and why, in a few fixed words (the metric's label): never the record's own text.
 
-    `undelivered` is how many posts the stream says in it that it has left out since the connection was made.
+    `undelivered` is how many posts the stream says in it that it has left out since the connection was made; `gone` the
+    id of a post that it says is no more.
     """
 
     reason: str
     undelivered: int = 0
+    gone: str = ""
 
 
 @dataclass(frozen=True)
 class Channel:
     """What one channel carries: `names` takes them out of posts, in order; without `reposts` those are left out.
 
-    With `with_authors` it also says who wrote each of them. A name of it goes into so many `sets` in Redis.
+    With `with_authors` it also says who wrote each of them, with `with_ids` in which post. A name of it goes into so
+    many `sets` in Redis.
     """
 
     name: str
     names: Callable[[Sequence[Post]], list[str]]
     reposts: bool = True
     with_authors: bool = False
+    with_ids: bool = False
     sets: int = 1
 
 

@@ -7,7 +7,7 @@ or withhold. What must not: gathering and memory (outbox.py, pure), where record
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -15,7 +15,7 @@ from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Batch, Outbox, Published
+from tweetboard.outbox import Batch, Outbox, Published, Read
 from tweetboard.posts import Channel, Post
 from tweetboard.recent import RecentIds
 from tweetboard.store import Store
@@ -59,7 +59,8 @@ class Publisher:
 
     `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
     ids of posts are kept for an upstream whose refill repeats them, 0 for none. A post without a time is of now,
-    or, `by_newest`, of when the newest post so far was.
+    or, `by_newest`, of when the newest post so far was. `gone` gives the ids of posts that are no more, since it was
+    asked last.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Publisher:
         channels: Sequence[Channel],
         bucket_s: int = 1,
         keep_ids_s: int = 0,
+        gone: Callable[[], list[str]] = list,
     ) -> None:
         self._store = store
+        self._gone = gone
         self.by_newest = False
         self._newest = 0
         self._journal = journal
@@ -238,15 +241,14 @@ class Publisher:
             self._stream_error = error
 
     def _gather(self, posts: list[Post], position: str) -> None:
-        fresh = self._ids.new(posts, time.monotonic())
+        fresh, gone = self._ids.new(posts, time.monotonic()), self._gone()
         self.published.repeats += len(posts) - len(fresh)
-        if fresh:
-            now = int(time.time())
-            untimed = now
+        if fresh or gone:
+            now = untimed = int(time.time())
             if self.by_newest:
                 self._newest = max([self._newest, *(post.time for post in fresh if post.time < now)])
                 untimed = self._newest or now
-            self._outbox.gather(fresh, position, now, self._ids.again(), untimed)
+            self._outbox.gather(Read(fresh, self._ids.again(), gone), position, now, untimed)
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:

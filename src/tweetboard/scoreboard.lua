@@ -10,10 +10,10 @@
 -- reset  KEYS: board, shown, seen.
 -- copy, replace  KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
 --
--- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where an author counts once in a while,
--- {"once_s": that, "entries": see authors.lua}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
--- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s":
--- seconds or 0, "max_members": or 0}. What a score can lack because its name was let go before stands in board:lacking.
+-- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where authors or posts matter,
+-- {"entries": see authors.lua, "gone": [id...]}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
+-- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s",
+-- "once_s", "forget_s", "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
 -- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
 local MOST_AT_ONCE = 8192 -- names let go in one step, which takes Redis some 20 ms
@@ -39,13 +39,30 @@ local function trim(most)
   trim_set('trending', board .. ':trending', most)
 end
 
+-- Take one of a name away that came at a time, in a spelling.
+local function take_away_one(name, spelling, time, settings, now)
+  local score = tonumber(redis.call('ZSCORE', board, name) or 0)
+  if score > 1 then
+    redis.call('ZADD', board, score - 1, name)
+    unspell(name, spelling)
+  else
+    redis.call('ZREM', board, name)
+    redis.call('HDEL', shown, name)
+    redis.call('HDEL', seen, name)
+  end
+  take_back(name, time, settings, now)
+end
+
 -- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
 -- ends the script before it has changed anything. Answers how many windows a clock that went back has cost.
 local function add(now, kept, at)
   local groups, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-  local most, remember = cjson.decode(kept).max_members or 0, nil
+  local settings = cjson.decode(kept)
+  local most, once_s, forget_s = settings.max_members or 0, settings.once_s or 0, settings.forget_s or 0
+  local gone, posts, authors = groups.gone or {}, {}, {}
   if groups.entries then
-    groups, spelled, remember = once(groups.entries, groups.once_s, now)
+    groups, spelled, posts, authors = chosen_names(groups.entries, once_s, now)
+    redis.call('HLEN', board .. ':posts')
   else
     spelled = spelled ~= '' and cjson.decode(spelled)
   end
@@ -68,7 +85,15 @@ local function add(now, kept, at)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
   for _, carry_out in ipairs(writes) do carry_out() end
-  if remember then remember() end
+  if next(authors) then remember('authors', authors, once_s, now) end
+  if forget_s > 0 then
+    local texts = {}
+    for id, post in pairs(posts) do texts[#texts + 1], texts[#texts + 2] = id, cjson.encode(post) end
+    if #texts > 0 then remember('posts', {[math.floor(now / forget_s)] = texts}, forget_s, now) end
+    for _, post in ipairs(#gone > 0 and added_by(gone, forget_s, now) or {}) do
+      for i = 1, #post[2], 2 do take_away_one(post[2][i], post[2][i + 1], post[1], settings, now) end
+    end
+  end
   if most > 0 then trim(most) end
   return cleared
 end
@@ -122,8 +147,8 @@ local function chosen(scores, now)
     return board .. ':trending', MINUTE, landmark and 2 ^ ((landmark - now) / scores[2]) or 1, landmark and afresh
   end
   local first, unfinished = span(scores, now)
-  local oldest, from = at_end(scores, 'ZRANGE'), redis.call('GET', key_of('from', scores))
-  local stale = (oldest and oldest < first) or (from and tonumber(from) > unfinished)
+  local oldest, from = at_end(scores, 'ZRANGE'), tonumber(redis.call('GET', key_of('from', scores)) or nil)
+  local stale = from and (from > unfinished or (oldest and oldest < math.max(first, from)))
   return key_of('window', scores), scores[2], 1, stale
 end
 
@@ -165,7 +190,8 @@ local function reset()
   local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
   for _, window in ipairs(kept.windows) do drop_window(window) end
   forget_trending()
-  forget_authors()
+  forget_generations('authors')
+  forget_generations('posts')
   redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', board .. ':lacking')
   return redis.call('UNLINK', board, shown, seen)
 end

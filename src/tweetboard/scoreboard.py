@@ -22,8 +22,8 @@ from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 AGE_NAMES: Final = 1_024
 """So many names at most leave a window in one step, which takes Redis 5 to 15 ms on a board of a million."""
 
-MAX_AGE_STEPS: Final = 500
-"""A reader waits for no more of them than these, a second or so; beyond it what it reads is still a little old."""
+MAX_AGE_STEPS: Final = 50
+"""A reader waits for no more of them than these, half a second or so; beyond it what it reads is still a little old."""
 
 SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "authors", "windows", "pages"))
 """Every step that a board takes inside Redis."""
@@ -83,7 +83,7 @@ class Scoreboard:
     `clock` gives Unix seconds; without one it is as late as the newest post. `fold` maps a name as posts spell it to
     its identity; without it every spelling is one of its own. What `hidden` names at the moment of reading, each once,
     is as if it were not on the board. `cleared` counts the windows that a clock which went back has cost; `due` is set
-    where `age` has something to do.
+    where `age` has something to do, and `keeps_time` says whether it may.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class Scoreboard:
         self._hidden = hidden
         self.keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
         self.due = asyncio.Event()
+        self.keeps_time: Callable[[], bool] = lambda: True
         self._changes = 0
         self._newest = 0
         self._aged_bucket = -1
@@ -145,7 +146,7 @@ class Scoreboard:
         """
         stream, first, last = messages[0].source, messages[0].seq, messages[-1].seq
         displays = {name: display for message in messages for name, display in message.displays.items()}
-        if self.kept.once_s:
+        if self.kept.once_s or self.kept.forget_s:
             names = self._one_by_one(messages, displays)
         else:
             names = self._counted(self._by_time(messages), displays)
@@ -160,7 +161,7 @@ class Scoreboard:
         if outcome != b"applied":
             raise OutOfStep(number)
         self.cleared += number
-        self._changes += any(message.names or message.displays for message in messages)
+        self._changes += any(message.names or message.displays or message.gone for message in messages)
         if self.is_timed and self._bucket != self._aged_bucket:
             self.due.set()
 
@@ -187,11 +188,12 @@ class Scoreboard:
     async def age(self) -> bool:
         """Take a step of what time does to the windows and the trending scores; True where there may be more to do.
 
-        Raises `StoreError`. Any number of processes may do so side by side.
+        Raises `StoreError`. Any number of processes may do so side by side, but one that `keeps_time` for nobody does
+        nothing: its clock is no measure for whoever counts.
         """
-        if not self.is_timed:
-            return False
         self.due.clear()
+        if not (self.is_timed and self.keeps_time()):
+            return False
         bucket = self._bucket
         reply = await self._store.run(
             SCRIPT,
@@ -255,7 +257,7 @@ class Scoreboard:
         while True:
             reply = await self._store.run(SCRIPT, keys, verb, self._now, *arguments, writes=False)
             reading = Reading(*cast("list[Any]", reply))
-            if not reading.stale or steps == MAX_AGE_STEPS:
+            if not reading.stale or steps == MAX_AGE_STEPS or not self.keeps_time():
                 break
             steps += 1
             await self.age()
@@ -315,22 +317,23 @@ class Scoreboard:
         return [(start, Counter(names)) for start, names in groups.items()]
 
     def _one_by_one(self, messages: Sequence[Message], displays: dict[str, str]) -> tuple[bytes, bytes, bytes]:
-        """Write names with their authors as scoreboard.lua takes them, in the order in which they came."""
+        """Write names with their authors and posts as scoreboard.lua takes them, in the order in which they came."""
         entries = []
         for message in messages:
             count = len(message.names)
             authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
-            named = zip(message.names, authors, strict=True)
-            for start, count in message.times:
+            ids = [post_id for post_id, names in message.posts for _ in range(names)]
+            named = zip(message.names, authors, ids if len(ids) == count else [""] * count, strict=True)
+            for start, length in message.times:
                 entry: list[str] = []
-                for spelling, author in itertools.islice(named, count):
+                for spelling, author, post_id in itertools.islice(named, length):
                     identity = spelling if self._fold is None else self._fold(spelling)
                     if identity:
-                        entry += (identity, author, "" if identity == spelling else spelling)
+                        entry += (identity, author, "" if identity == spelling else spelling, post_id)
                 entries.append((start, entry))
                 self._newest = max(self._newest, start)
-        once = {"once_s": self.kept.once_s, "entries": entries}
-        return msgspec.json.encode(once), b"", msgspec.json.encode(displays)
+        gone = [post_id for message in messages for post_id in message.gone]
+        return msgspec.json.encode({"entries": entries, "gone": gone}), b"", msgspec.json.encode(displays)
 
     def _counted(
         self, groups: Sequence[tuple[int, Counter[str]]], displays: dict[str, str]

@@ -236,7 +236,8 @@ class FilterSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off).
 
-    An author adds to a name at most once in `once_per_author`; `max_members` 0 lets no name go.
+    An author adds to a name at most once in `once_per_author`; what a post has added can be taken away for `forget`;
+    `max_members` 0 lets no name go.
     """
 
     key: Annotated[str, _board_key]
@@ -245,6 +246,7 @@ class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     windows: Annotated[list[str], _durations] = msgspec.field(default_factory=lambda: ["5m", "1h", "24h"])
     trending: Annotated[str, _duration] = "1h"
     once_per_author: Annotated[str, _duration] = ""
+    forget: Annotated[str, _duration] = ""
     max_members: Annotated[int, _must(lambda count: count == 0 or 100 <= count <= 10**9, _MEMBERS)] = 0
 
 

@@ -59,3 +59,19 @@ local function spell(names, counts, scores, spelled)
   end
   return to_shown, to_seen
 end
+
+-- Note that a spelling of a name was met once less. Answers nothing.
+local function unspell(name, spelling)
+  local text = redis.call('HGET', seen, name)
+  local all = text and cjson.decode(text)
+  if type(all) ~= 'table' then return end
+  local met = spelling == '' and name or spelling
+  all[met] = (all[met] or 1) - 1
+  if all[met] <= 0 then all[met] = nil end
+  local best = redis.call('HGET', shown, name)
+  for other, count in pairs(all) do
+    if count > (all[best] or 0) then best = other end
+  end
+  redis.call('HSET', shown, name, best)
+  redis.call('HSET', seen, name, cjson.encode(all))
+end

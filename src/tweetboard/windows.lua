@@ -195,6 +195,9 @@ end
 -- Take up to some `limit` names of a bucket out of a window. Answers how many these were, and where to go on.
 local function take_away(window, start, cursor, limit)
   local bucket, running = bucket_key(window, start), key_of('window', window)
+  -- From the first name on: with a clock that goes back meanwhile, what is left of it must not be live again.
+  local from = tonumber(redis.call('GET', key_of('from', window)) or 0)
+  if from < start + window[2] then set_from(window, start + window[2]) end
   local reply, counts = redis.call('HSCAN', bucket, cursor, 'COUNT', limit), {}
   for i = 1, #reply[2], 2 do counts[reply[2][i]] = tonumber(reply[2][i + 1]) end
   local names, kept, gone = listed(counts), {}, {}
@@ -223,14 +226,15 @@ local function age_window(window, now, cursor, limit)
   local from = tonumber(redis.call('GET', key_of('from', window)) or nil)
   if not from then return limit, '0', 0 end
   local went_back = from > unfinished
+  local begin = math.max(from, first) -- what has begun to leave leaves, also when the clock goes back a little meanwhile
   local newest = at_end(window, 'ZREVRANGE')
-  if went_back or (newest and newest < first) then
+  if went_back or (newest and newest < begin) then
     forget(window)
-    set_from(window, first)
+    set_from(window, went_back and first or begin)
     return limit, '0', went_back and 1 or 0
   end
   local oldest = at_end(window, 'ZRANGE')
-  while oldest and oldest < first do
+  while oldest and oldest < begin do
     if limit <= 0 then return 0, cursor, 0 end
     local taken
     taken, cursor = take_away(window, oldest, cursor, limit)
@@ -268,4 +272,27 @@ local function age_trending(now, half_life, limit)
   end
   keep_trending_state(now, half_life, landmark, next_one, begun)
   return limit, '0', 0
+end
+
+-- Take one of a name that came at a time out of the windows and the trending scores, where it is in them.
+local function take_back(name, time, kept, now)
+  for _, window in ipairs(kept.windows) do
+    local start = time - time % window[2]
+    local bucket, running = bucket_key(window, start), key_of('window', window)
+    if redis.call('TYPE', bucket).ok == 'hash' and tonumber(redis.call('HGET', bucket, name) or 0) > 0 then
+      if redis.call('HINCRBY', bucket, name, -1) <= 0 then redis.call('HDEL', bucket, name) end
+      if tonumber(redis.call('ZINCRBY', running, -1, name)) <= 0 then redis.call('ZREM', running, name) end
+    end
+  end
+  if kept.half_life_s == 0 then return end
+  local landmark, _, _, next_one = trending_state(now, kept.half_life_s)
+  for key, from in pairs({[board .. ':trending'] = landmark, [board .. ':trending:next'] = next_one}) do
+    local score = redis.call('ZSCORE', key, name)
+    local weight = 2 ^ ((time - from) / kept.half_life_s)
+    if score and tonumber(score) - weight > weight / 1000 then
+      redis.call('ZADD', key, tonumber(score) - weight, name)
+    elseif score then
+      redis.call('ZREM', key, name) -- nothing but what rounding has left
+    end
+  end
 end

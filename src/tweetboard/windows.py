@@ -58,13 +58,14 @@ class Kept(NamedTuple):
     """What a board keeps besides the scores of all time, and what of all that.
 
     That is windows; trending scores with a half-life; an author adds to a name only once in `once_s`; names beyond the
-    first `max_members` may be let go. 0 is none of it.
+    first `max_members` may be let go; for `forget_s` what a post has added can be taken away. 0 is none of it.
     """
 
     windows: tuple[Window, ...] = ()
     half_life_s: int = 0
     once_s: int = 0
     max_members: int = 0
+    forget_s: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +75,7 @@ class Kept(NamedTuple):
     @property
     def sets(self) -> int:
         """How many sets and hashes of scores a name goes into."""
-        return 1 + 2 * len(self.windows) + (self.half_life_s > 0) + (self.once_s > 0)
+        return 1 + 2 * len(self.windows) + (self.half_life_s > 0) + (self.once_s > 0) + (self.forget_s > 0)
 
     @property
     def finest_s(self) -> int:

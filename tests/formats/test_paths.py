@@ -72,7 +72,9 @@ def test_paths_that_want_different_things_of_a_key_are_named(paths: list[str], k
 KEY = st.from_regex(r'[^.\[\]\s"\\\x00-\x1f\ud800-\udfff]{1,5}', fullmatch=True)
 
 
-@given(st.lists(KEY, min_size=1, max_size=4), st.text(st.characters(codec="utf-8")))
+@given(
+    st.lists(KEY, min_size=1, max_size=4), st.text(st.characters(codec="utf-8")).filter(lambda name: "Inf" not in name)
+)
 def test_any_key_can_stand_in_a_path(keys: list[str], name: str) -> None:
     record: object = name
     for key in reversed(keys):

@@ -96,6 +96,8 @@ def new_post() -> Callable[[Record], Post | Skip]:
         commit = record.commit
         if record.kind != "commit" or commit is None:
             return _OTHER_KINDS.get(record.kind, _NOT_A_POST)
+        if commit.collection == POSTS and commit.operation == "delete" and record.did:
+            return Skip("delete", gone=f"{record.did}/{commit.rkey}")
         if commit.collection != POSTS or commit.operation != "create":
             return _OTHER_OPERATIONS.get(commit.operation, _NOT_A_POST) if commit.collection == POSTS else _NOT_A_POST
         return _created(record, commit, handles) if record.did else Skip("no_author")

@@ -23,6 +23,9 @@ R = TypeVar("R")
 FEW: Final = 3
 """So few posts are cleaned one by one sooner than looked at together; of a WebSocket each block has but one."""
 
+MAX_ID_CHARS: Final = 256
+"""No source's ids are longer."""
+
 EXAMPLE_BYTES: Final = 80
 """So much of a broken record is shown in the log."""
 
@@ -50,9 +53,10 @@ class Format(Generic[R]):
     its names as the source spells them, "" for one that is no text. A record with one of the keys `signature` is
     recognised as this format's. `stall_timeout_s` is how long a live connection may say nothing at all, 0 where silence
     is normal. Of Server-Sent Events only those of `event_type` are records, where that is set; `other_events` says what
-    the others are. `position` reads a record's own where the transport knows none. A connection that goes on from a
-    position asks for `resume_id` of it; what comes again then is known by the posts' ids, which are to be kept for
-    `keep_ids_s`. `lenient` decodes a record in which not everything is of the right type, where that can be done.
+    the others are, and `gone_event` which has the id of a post that is no more. `position` reads a record's own where
+    the transport knows none. A connection that goes on from a position asks for `resume_id` of it; what comes again
+    then is known by the posts' ids, which are to be kept for `keep_ids_s`. `lenient` decodes a record in which not
+    everything is of the right type, where that can be done.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Format(Generic[R]):
     stall_timeout_s: float = 0.0
     event_type: str = ""
     other_events: Mapping[str, Skip] = field(default_factory=dict)
+    gone_event: str = ""
     position: Callable[[bytes], str] = _no_position
     resume_id: Callable[[str], str] = str
     lenient: Callable[[bytes], R] | None = None
@@ -71,11 +76,14 @@ class Format(Generic[R]):
 class Skipped(Counter[str]):
     """Counts by reason what came to nothing; `examples` has the last of each, for the log.
 
-    `undelivered` is how many posts the stream said it left out, over all connections.
+    `undelivered` is how many posts the stream said it left out, over all connections. Which posts it says are gone is
+    noted only where somebody takes that, for else it would grow without a bound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, notes_gone: bool = False) -> None:
         super().__init__()
+        self._notes_gone = notes_gone
+        self._gone: list[str] = []
         self.examples: dict[str, str] = {}
         self.undelivered = 0
         self._undelivered_here = 0
@@ -89,9 +97,16 @@ class Skipped(Counter[str]):
     def count(self, skip: Skip) -> None:
         """Count a record that its format makes nothing of; a connection's totals may come out of order in it."""
         self[skip.reason] += 1
+        if skip.gone and self._notes_gone:
+            self._gone.append(skip.gone)
         if skip.undelivered > self._undelivered_here:
             self.undelivered += skip.undelivered - self._undelivered_here
             self._undelivered_here = skip.undelivered
+
+    def take_gone(self) -> list[str]:
+        """Give out the ids of posts that are no more, noted since this was asked last."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def connected(self) -> None:
         """Note that what follows comes over a new connection, whose own totals begin at 0."""
@@ -172,7 +187,10 @@ class Decoder(Generic[R]):
     def _is_record(self, event: Event) -> bool:
         if event.type in (self.format.event_type, "message"):  # the standard's word for an event of no type
             return True
-        self.skipped.count(self.format.other_events.get(event.type, _NOT_A_POST))
+        skip = self.format.other_events.get(event.type, _NOT_A_POST)
+        if event.type == self.format.gone_event != "":
+            skip = Skip(skip.reason, gone=event.data.decode("utf-8", "replace").strip()[:MAX_ID_CHARS])
+        self.skipped.count(skip)
         return False
 
     def _record(self, data: bytes) -> R | None:

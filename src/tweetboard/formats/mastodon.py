@@ -76,4 +76,5 @@ FORMAT: Final = Format(
     stall_timeout_s=60,
     event_type="update",
     other_events=EVENTS,
+    gone_event="delete",
 )

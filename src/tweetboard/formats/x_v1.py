@@ -67,6 +67,19 @@ class Limit(msgspec.Struct, gc=False):
     track: int = 0
 
 
+class Deleted(msgspec.Struct, gc=False):
+    """The post that is no more."""
+
+    id_str: str = ""
+
+
+class Delete(msgspec.Struct, gc=False):
+    """What `delete` says."""
+
+    status: Deleted = msgspec.field(default_factory=Deleted)
+
+
+_DELETE: Final = msgspec.json.Decoder(Delete)
 _LIMIT: Final = msgspec.json.Decoder(Limit)
 
 CONTROL_LINES: Final = ("delete", "scrub_geo", "limit", "status_withheld", "user_withheld", "disconnect", "warning")
@@ -79,6 +92,8 @@ def post(record: Record) -> Post | Skip:
     if user is None or not user.screen_name:
         for name, skip in _CONTROL_SKIPS.items():
             if getattr(record, name):
+                if name == "delete":
+                    return Skip("delete", gone=_gone(record.delete))
                 return skip if name != "limit" else Skip("limit", _undelivered(record.limit))
         return Skip("no_author") if record.id_str else Skip("not_a_post")
     status = record.retweeted_status or record
@@ -97,10 +112,17 @@ def post(record: Record) -> Post | Skip:
     )
 
 
+def _gone(delete: msgspec.Raw) -> str:
+    try:
+        return _DELETE.decode(delete).status.id_str
+    except (msgspec.MsgspecError, UnicodeError):
+        return ""
+
+
 def _undelivered(limit: msgspec.Raw) -> int:
     try:
         return max(_LIMIT.decode(limit).track, 0)
-    except msgspec.ValidationError:
+    except (msgspec.MsgspecError, UnicodeError):
         return 0
 
 
