@@ -524,7 +524,7 @@ async def test_every_other_path_is_not_found_and_counted_without_its_name(site: 
 
 async def test_a_path_that_is_not_found_is_repeated_as_json_only(site: Site) -> None:
     answer = await site.get("/%3Cscript%3E%22%00")
-    assert problem(answer, 404, "Not Found") == 'GET /<script>"\x00'
+    assert problem(answer, 404, "Not Found") == ('GET /<script>"\x00: there are /boards, /usernames, /hashtags')
 
 
 @pytest.mark.parametrize("path", ["/", "/boards", "/healthz", "/readyz", "/metrics", "/usernames"])

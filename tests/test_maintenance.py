@@ -71,6 +71,16 @@ async def test_boards_of_a_running_daemon_are_saved_begun_anew_and_put_back(tmp_
         ]
 
 
+async def test_where_nothing_was_ever_counted_that_is_said(tmp_path: Path) -> None:
+    """As with the wrong settings, or the demo's: a backup of nothing would look like one."""
+    nowhere = tmp_path / "nowhere"
+    for command in (["export"], ["reset", "hashtags", "--yes"], ["import", "-"]):
+        code, output, errors = await run(tmp_path, *command, "--data-dir", str(nowhere))
+        assert (code, output) == (2, "")
+        assert errors.startswith(f"tweetboard: redis.data_dir: nothing was ever counted in {nowhere}: is this the")
+    assert not nowhere.exists()
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 1), (b"\n", 1, 1)])
 async def test_a_reset_asks_first(tmp_path: Path, answer: bytes, code: int, left: int) -> None:
     folder = tmp_path / "redis"

@@ -270,3 +270,35 @@ async def test_a_standby_lets_no_time_pass_for_whoever_counts(store: Store) -> N
         assert (await other.boards["usernames"].top(window="10s")).total == 1
         assert (await pipe.boards["usernames"].top(window="10s")).total == 1
         assert pipe.boards["usernames"].cleared == other.boards["usernames"].cleared == 0
+
+
+STATUS: dict[str, object] = {
+    "user": {"screen_name": "alice"},
+    "entities": {"hashtags": [{"text": "Tea"}]},
+    "text": "#Tea",
+}
+SERVERS_WORD: dict[str, object] = {"delete": {"status": {"id": 7, "id_str": "7"}}}
+
+
+@pytest.mark.parametrize(("forget", "left"), [("1h", {"tea": 1}), ("", {"tea": 2})])
+async def test_a_post_that_the_stream_says_is_gone_takes_what_it_added_with_it(
+    store: Store, forget: str, left: dict[str, int]
+) -> None:
+    """It comes at any time after the post, alone in its batch or not."""
+    boards = {"hashtags": BoardSettings(key="k", forget=forget)}
+    posts: list[dict[str, object]] = [{"id_str": "7", **STATUS}, {"id_str": "8", **STATUS}]
+    pipe = a_pipe(store, settings=Settings(boards=boards))
+    source = ListSource(posts, stays=True)
+    async with running(pipe, source):
+        await until_scores(pipe, "hashtags", {"tea": 2})
+        source.add(SERVERS_WORD)
+        await until_scores(pipe, "hashtags", left)
+        window = await pipe.boards["hashtags"].top(window="5m")
+        assert {row.name: row.score for row in window.rows} == left
+    assert pipe.feed.skipped == {"delete": 1}
+
+
+async def until_scores(pipe: Pipe, board: str, wanted: dict[str, int]) -> None:
+    async with asyncio.timeout(5):
+        while await scores(pipe, board) != wanted:
+            await asyncio.sleep(0.01)

@@ -55,6 +55,13 @@ async def test_a_program_reads_a_row_a_line(address: str, capsys: pytest.Capture
     assert capsys.readouterr().out == "usernames\t1\t1\t[red]:smile:\nhashtags\t1\t1200\tTea\nhashtags\t2\t3\tsalt\n"
 
 
+async def test_of_all_boards_those_are_shown_that_have_the_window(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await seen(address.removeprefix("http://") + "/hashtags", View([], window="5m", limit=1))
+    assert capsys.readouterr().out == "hashtags\t1\t1200\tTea\n"
+
+
 async def test_a_program_reads_json_as_the_api_has_it(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     await seen(address, View(["hashtags"], window="5m", limit=1), as_json=True)
     (line,) = capsys.readouterr().out.splitlines()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -184,6 +185,8 @@ class Api:
             response = respond_problem(Problem("Internal Server Error", 500, str(error)))
         except web.HTTPException as error:
             detail = f"{request.method} {request.path}" if error.status < 500 else ""
+            if error.status == HTTPStatus.NOT_FOUND:
+                detail += f": there are {', '.join(f'/{name}' for name in ['boards', *self._boards])}"
             response = respond_problem(Problem(error.reason, error.status, detail))
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow
@@ -300,7 +303,10 @@ def _scores(request: web.Request, board: Scoreboard) -> tuple[str, bool]:
     window = request.query.get("window", ALL)
     if window not in board.kept.names:
         raise ProblemFound(400, f"window {window!r} is not one of: {', '.join(board.kept.names)}")
-    return window, _whole(request, "history", 0, 0, 1) == 1
+    history = request.query.get("history", "0")
+    if history not in ("0", "1"):
+        raise ProblemFound(400, f"history must be 0 or 1, not {history!r}")
+    return window, history == "1"
 
 
 def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:

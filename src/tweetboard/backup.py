@@ -5,8 +5,8 @@ not: files and flags (cli.py), or the steps inside Redis (scoreboard.lua).
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Final, TypeVar, cast
 
 import msgspec
@@ -44,7 +44,7 @@ class Name(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     spellings: dict[str, int] = {}
 
 
-async def exported(store: Store, board: Scoreboard) -> AsyncIterator[bytes]:
+async def exported(store: Store, board: Scoreboard) -> AsyncGenerator[bytes, None]:
     """Yield a board's lines, all of one moment. Raises `StoreError`."""
     async with _temporary(store) as copies:
         total, applied = await board.copy(copies, TEMPORARY_S)
@@ -69,40 +69,45 @@ async def exported(store: Store, board: Scoreboard) -> AsyncIterator[bytes]:
 async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[bytes], source: str) -> dict[str, int]:
     """Put the boards that `lines` hold in the place of those that are there; returns each one's number of names.
 
-    Each board is replaced in one step, when all its lines have been read, and counts on from what is applied in this
-    Redis. Windows and trending scores begin empty. Raises `ConfigurationError` with the number of the line of `source`
-    that is wrong, before its board is touched, and `StoreError`.
+    Each board is replaced in one step, when all lines have been read, and counts on from what is applied in this Redis.
+    Windows and trending scores begin empty. Raises `ConfigurationError` with the number of the line of `source` that is
+    wrong, before any board is touched, and `StoreError`.
     """
-    counts = dict[str, int]()
-    numbered = enumerate(lines, 1)
-    for number, line in numbered:
-        head = _decoded(line, Head, source, number)
-        if head.tweetboard != VERSION:
-            raise ConfigurationError(
-                f"{source}:{number}: version {head.tweetboard} is not one that is known: {VERSION}"
-            )
-        if head.board not in boards:
-            known = ", ".join(boards)
-            raise ConfigurationError(
-                f"{source}:{number}: there is no board {head.board!r} in the settings, but {known}"
-            )
-        await _replace(store, boards[head.board], _names(numbered, head, source))
-        counts[head.board] = head.names
+    counts, numbered = dict[str, int](), enumerate(lines, 1)
+    async with AsyncExitStack() as stack:
+        copies = dict[str, list[str]]()
+        for number, line in numbered:
+            head = _decoded(line, Head, source, number)
+            if head.tweetboard != VERSION:
+                raise ConfigurationError(
+                    f"{source}:{number}: version {head.tweetboard} is not {VERSION}, which is known"
+                )
+            if head.board not in boards:
+                told = f"there is no board {head.board!r} in the settings, but {', '.join(boards)}"
+                raise ConfigurationError(f"{source}:{number}: {told}")
+            if head.board in copies:
+                raise ConfigurationError(f"{source}:{number}: {head.board} stands there twice")
+            copies[head.board] = await stack.enter_async_context(_temporary(store))
+            await _load(store, copies[head.board], _names(numbered, head, source))
+            counts[head.board] = head.names
+        if not copies:
+            raise ConfigurationError(f"{source}: holds no board")
+        for name, keys in copies.items():
+            await boards[name].replace(keys)
     return counts
 
 
-async def _replace(store: Store, board: Scoreboard, names: Iterator[Name]) -> None:
-    async with _temporary(store) as copies:
-        while chunk := [name for _, name in zip(range(CHUNK_NAMES), names, strict=False)]:
-            await store.execute("ZADD", copies[0], *(word for one in chunk for word in (one.score, one.name)))
-            shown = [word for one in chunk if one.display for word in (one.name, one.display)]
-            seen = [word for one in chunk if one.spellings for word in (one.name, msgspec.json.encode(one.spellings))]
-            for key, words in ((copies[1], shown), (copies[2], seen)):
-                if words:
-                    await store.execute("HSET", key, *words)
-            for key in copies:
-                await store.execute("EXPIRE", key, TEMPORARY_S)
-        await board.replace(copies)
+async def _load(store: Store, copies: list[str], names: Iterator[Name]) -> None:
+    """Put names into three keys of ours."""
+    while chunk := [name for _, name in zip(range(CHUNK_NAMES), names, strict=False)]:
+        await store.execute("ZADD", copies[0], *(word for one in chunk for word in (one.score, one.name)))
+        shown = [word for one in chunk if one.display for word in (one.name, one.display)]
+        seen = [word for one in chunk if one.spellings for word in (one.name, msgspec.json.encode(one.spellings))]
+        for key, words in ((copies[1], shown), (copies[2], seen)):
+            if words:
+                await store.execute("HSET", key, *words)
+        for key in copies:
+            await store.execute("EXPIRE", key, TEMPORARY_S)
 
 
 def _names(numbered: Iterator[tuple[int, bytes]], head: Head, source: str) -> Iterator[Name]:

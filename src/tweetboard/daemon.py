@@ -144,7 +144,16 @@ async def checking(
 async def maintaining(
     settings: Settings, environ: Mapping[str, str]
 ) -> AsyncIterator[tuple[Store, dict[str, Scoreboard]]]:
-    """Open the boards that the settings name, beside a running daemon or without one."""
+    """Open the boards that the settings name, beside a running daemon or without one.
+
+    Raises `ConfigurationError` where nothing was ever counted in the embedded server's folder.
+    """
+    folder = data_dir(settings, environ)
+    if settings.redis.url == EMBEDDED and not (folder / "appendonlydir").exists():
+        raise ConfigurationError(
+            f"redis.data_dir: nothing was ever counted in {folder}: is this the --config or --data-dir of the daemon? "
+            "(the demo's boards are in a throwaway folder, where nobody else comes)"
+        )
     async with AsyncExitStack() as stack:
         store, _ = await _open(stack, settings, environ, throwaway=False, prefix="", beside=True)
         boards = boards_of(settings)[0]

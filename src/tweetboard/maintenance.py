@@ -7,6 +7,7 @@ copied (backup.py), or flags (cli.py).
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from tweetboard.backup import exported, imported
@@ -18,8 +19,9 @@ from tweetboard.store import Store
 async def export_boards(store: Store, boards: dict[str, Scoreboard], names: Sequence[str]) -> None:
     """Write boards to standard output, all where none is named; raises `ConfigurationError` for one that is none."""
     for board in _named(boards, names):
-        async for line in exported(store, board):
-            sys.stdout.buffer.write(line)
+        async with aclosing(exported(store, board)) as lines:  # whoever reads may have enough before the end
+            async for line in lines:
+                sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 
 

@@ -91,5 +91,6 @@ local function ranks_before(kind, width, names, now)
   local key = board .. ':ranks_before:' .. kind
   local noted = tonumber(redis.call('HGET', key, '') or nil)
   if not noted or noted > now or noted < now - now % width - 2 * width then return nil end
+  if redis.call('HLEN', key) == 1 then return nil end -- of a board on which nobody was, all would be new
   return read('HMGET', key, names)
 end

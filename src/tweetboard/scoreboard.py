@@ -38,7 +38,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
     scores are no whole numbers. `change` says by how many ranks it has risen since a bucket ago, "new" where it was not
-    among the first `RANKED` then, and nothing where that is not known. `history` has its counts in each bucket of the
+    among the first thousand then, and nothing where that is not known. `history` has its counts in each bucket of the
     window, the unfinished one last; of scores that are no window's, in the longest one's.
     """
 

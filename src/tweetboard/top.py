@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
@@ -52,7 +52,10 @@ class Boards:
 
     async def read(self, view: View) -> list[BoardAnswer]:
         """Read what is to be seen; raises `BoardsUnavailable` with what is in the way."""
-        names = view.boards or list(self._decoded(await self._get("/boards"), Index).boards)
+        names = view.boards
+        if not names:
+            known = self._decoded(await self._get("/boards"), Index).boards
+            names = [name for name, link in known.items() if view.window in link.windows] or list(known)
         return [await self._board(name, view) for name in names]
 
     async def _board(self, name: str, view: View) -> BoardAnswer:
@@ -85,8 +88,11 @@ class Boards:
 
 @asynccontextmanager
 async def boards_at(address: str) -> AsyncIterator[Boards]:
-    """Open the boards served at an address, such as http://127.0.0.1:8080."""
-    async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S) as client:
+    """Open the boards served at an address, such as http://127.0.0.1:8080; that of a board will do too."""
+    if "://" not in address:
+        address = f"http://{address}"
+    parts = urlsplit(address)
+    async with httpx.AsyncClient(base_url=f"{parts.scheme}://{parts.netloc}", timeout=TIMEOUT_S) as client:
         yield Boards(client)
 
 

@@ -7,9 +7,10 @@ from decodes import FIXTURES, Decoded, block_of, decode, decode_blocks, events_o
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import EXAMPLE_BYTES, Decoder, Skipped, count_objects
 from tweetboard.formats.flat import FORMAT
-from tweetboard.framing import LineFramer
+from tweetboard.framing import Block, Event, LineFramer
 from tweetboard.posts import Post
 
 DEEP = b"[" * 5_000 + b"]" * 5_000
@@ -289,3 +290,27 @@ def test_the_last_example_of_each_reason_is_kept_short_and_printable() -> None:
     assert set(skipped.examples) == {"broken_json", "unexpected_type"}
     assert all(text.isprintable() and len(text) < EXAMPLE_BYTES * 4 + 200 for text in skipped.examples.values())
     assert "evil" in skipped.examples["broken_json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "gone"),
+    [
+        ("x-v1", Block(lines=b'{"delete":{"status":{"id_str":"7"}}}\n{"delete":{"status":5}}\n'), ["7"]),
+        ("mastodon", Block(events=[Event("delete", b"7\n", ""), Event("delete", b"", "")]), ["7"]),
+        (
+            "bluesky",
+            Block(
+                lines=b'{"did":"d","kind":"commit","commit":{"operation":"delete","collection":"app.bsky.feed.post",'
+                b'"rkey":"k"}}\n{"did":"d","kind":"commit","commit":{"operation":"delete","collection":"x","rkey":"k"}}\n'
+            ),
+            ["d/k"],
+        ),
+    ],
+)
+def test_which_posts_are_gone_is_noted_where_somebody_wants_to_know(name: str, block: Block, gone: list[str]) -> None:
+    for notes_gone in (True, False):
+        skipped = Skipped(notes_gone=notes_gone)
+        assert decoder_for(name, skipped).decode(block) == []
+        assert skipped["delete"] >= 1
+        assert skipped.take_gone() == (gone if notes_gone else [])
+        assert skipped.take_gone() == []
