@@ -269,15 +269,17 @@ class World:
             replaced = self._was_replaced(daemon.process.name)
             clean = await daemon.stop()
             # What passes once only may be lost to a daemon that took over meanwhile: it says so, and has to. One that
-            # was replaced cannot know what of its own was sent again to whoever came next (seeds 220, 31000491).
+            # was replaced cannot know what of its own was sent again to whoever came next (seeds 220, 5475, 31000491).
             if not clean and self.upstream.kind != "live" and not replaced:
                 raise Broken("a stop in calm weather left something behind")
         check(self.state)
 
     def _was_replaced(self, process: str) -> bool:
         """Whether another had the stream after a session of this process, and since then it has hardly had it again."""
-        before = [whose for time, whose in self._begun if whose != process or time < self.loop.time() - 5]
-        return process in before and before[-1] != process
+        begun = [*self._begun]
+        while begun and begun[-1][1] == process and begun[-1][0] > self.loop.time() - 5:
+            begun.pop()
+        return bool(begun) and begun[-1][1] != process and process in (whose for _, whose in begun)
 
     def wanders(self) -> None:
         """Let something happen, perhaps, before a late command comes."""

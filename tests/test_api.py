@@ -392,6 +392,8 @@ async def test_a_name_in_a_window(timed: Site) -> None:
         ("/usernames/nobody", 404, "'nobody' is not on the board usernames"),
         ("/usernames/%00", 404, "'' is not on the board usernames"),
         ("/usernames/" + "x" * 7_000, 404, "'' is not on the board usernames"),
+        ("/usernames/" + "x" * 10_000, 404, "'' is not on the board usernames"),
+        ("/usernames/" + "%E6%97%A5" * 3_000, 404, "'' is not on the board usernames"),
         ("/usernames/%FF", 400, "what the path has for a name is no UTF-8"),
         ("/usernames/%ED%A0%80", 400, "what the path has for a name is no UTF-8"),
         ("/usernames/alice/bob", 404, "'alice/bob' is not on the board usernames"),
@@ -449,7 +451,10 @@ async def test_the_tag_is_another_when_the_board_is(fake_store: Store, monkeypat
     assert len(set(tags[1:])) == 3, "also when only max_error is"
 
 
-async def test_all_who_ask_the_same_share_one_read(fake_store: Store, site: Site) -> None:
+async def test_all_who_ask_the_same_share_one_read(
+    fake_store: Store, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tweetboard.answers.FRESH_S", 60.0)
     before = fake_store.round_trips
     async with asyncio.TaskGroup() as group:
         requests = [group.create_task(site.get("/usernames")) for _ in range(20)]
@@ -484,7 +489,10 @@ async def test_what_is_asked_for_in_vain_takes_no_place(site: Site, monkeypatch:
         ("identity", None),
     ],
 )
-async def test_a_long_answer_is_compressed_for_who_takes_it(site: Site, accepted: str, encoding: str | None) -> None:
+async def test_a_long_answer_is_compressed_for_who_takes_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, accepted: str, encoding: str | None
+) -> None:
+    monkeypatch.setattr("tweetboard.answers.FRESH_S", 60.0)
     plain = await site.get("/usernames?limit=1000", **{"Accept-Encoding": "identity"})
     answer = await site.get("/usernames?limit=1000", **{"Accept-Encoding": accepted})
     assert answer.headers.get("Content-Encoding") == encoding

@@ -18,6 +18,9 @@ from tweetboard.answers import ProblemFound
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
+MAX_LINE_BYTES: Final = 32_768
+"""A request's address or a header may be as long: longer than any name, which is then refused in our own words."""
+
 MAX_KNOWN_HOSTS: Final = 1_000
 """Spellings of Host that have been let in are remembered, for reading one costs as much as answering."""
 
@@ -33,6 +36,8 @@ async def listening(application: web.Application, host: str, port: int) -> Async
         logger=server_log,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         handle_signals=False,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
     )
     await runner.setup()
     try:
