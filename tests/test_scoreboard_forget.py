@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from by_hand import first_live
 from tweetboard.channel import Message
 from tweetboard.formats.hashtags import fold
 from tweetboard.scoreboard import Scoreboard
@@ -103,7 +104,7 @@ async def test_a_post_that_is_gone_has_never_been(store: Store, steps: list[tupl
     assert await board.read() == Counter(fold(name) for post in posts for name in post.names)
     for one in KEPT.windows:
         # What was too old for a window when it came was never in it.
-        living = [post for post in posts if post.time >= max(one.first_live(board.now), one.first_live(post.came))]
+        living = [post for post in posts if post.time >= max(first_live(one, board.now), first_live(one, post.came))]
         assert await board.read(one.name) == Counter(fold(name) for post in living for name in post.names)
     for name, score in (await board.read("trending")).items():
         times = [post.time for post in posts if name in map(fold, post.names)]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from by_hand import first_live
 from tweetboard import scoreboard
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
@@ -93,7 +94,7 @@ class ByHand:
         """Let go of what has left, or of all where the clock is behind the first bucket."""
         if self.start is None:
             return
-        first = self.window.first_live(now)
+        first = first_live(self.window, now)
         if self.start > now - now % self.window.bucket_s:
             self.start, self.posts = first, []
             self.cleared += 1
@@ -102,10 +103,10 @@ class ByHand:
     def apply(self, posts: Sequence[tuple[int, str]], now: int) -> None:
         width = self.window.bucket_s
         if self.start is None:
-            self.start = self.window.first_live(now)
+            self.start = first_live(self.window, now)
         elif self.start > now - now % width:
             self.pass_to(now)
-        begin = max(self.start, self.window.first_live(now))
+        begin = max(self.start, first_live(self.window, now))
         starts = [(min(time - time % width, now - now % width), fold(name)) for time, name in posts]
         self.posts += [post for post in starts if post[0] >= begin]
 
@@ -189,7 +190,7 @@ async def follow(by_hand: list[ByHand], board: Board, now: int) -> None:
         start = int(cast("bytes", reply))
         if one.start > now - now % one.window.bucket_s and start <= now:
             one.start, one.posts = start, []
-        assert one.start <= start <= max(one.start, one.window.first_live(now))
+        assert one.start <= start <= max(one.start, first_live(one.window, now))
         one.start = start
         one.posts = [post for post in one.posts if post[0] >= start]
 

@@ -70,6 +70,11 @@ class _Entry:
     answer: Encoded | None = None
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def holds(self, version: Hashable) -> bool:
+        """Whether the answer is still what would be read."""
+        is_young = time.monotonic() - self.read_at_s < FRESH_S
+        return self.answer is not None and is_young and self.version == version
+
 
 class Remembered:
     """Answers by what was asked; each is made once, for all who ask meanwhile, until its version is another."""
@@ -80,9 +85,7 @@ class Remembered:
     def fresh(self, asked: Hashable, version: Callable[[], Hashable]) -> Encoded | None:
         """Give the answer that still holds; None where there is none."""
         entry = self._entries.get(asked)
-        if entry is None or time.monotonic() - entry.read_at_s >= FRESH_S or entry.version != version():
-            return None
-        return entry.answer
+        return entry.answer if entry is not None and entry.holds(version()) else None
 
     async def get(
         self, asked: Hashable, version: Callable[[], Hashable], make: Callable[[], Awaitable[Encoded]]
@@ -94,13 +97,14 @@ class Remembered:
             self._entries.popitem(last=False)
         async with entry.reading:
             now_s, present = time.monotonic(), version()
-            if entry.answer is None or entry.version != present or now_s - entry.read_at_s >= FRESH_S:
-                try:
-                    entry.answer = await make()
-                except BaseException:
-                    self._entries.pop(asked, None)  # what is asked for in vain takes no place
-                    raise
-                entry.version, entry.read_at_s = present, now_s
+            if entry.answer is not None and entry.holds(present):
+                return entry.answer
+            try:
+                entry.answer = await make()
+            except BaseException:
+                self._entries.pop(asked, None)  # what is asked for in vain takes no place
+                raise
+            entry.version, entry.read_at_s = present, now_s
             return entry.answer
 
 

@@ -36,23 +36,23 @@ local function listed(counts)
   return names
 end
 
--- What is to be written so that `counts` are added to a sorted set, or to a hash; `afresh` what stands there is no more.
-local function sums_in_set(key, counts, afresh)
-  local names, words = listed(counts), {}
-  local before = read('ZMSCORE', key, names)
-  for i, name in ipairs(names) do
-    words[2 * i - 1], words[2 * i] = (not afresh and before[i] and tonumber(before[i]) or 0) + counts[name], name
+-- What is to be written so that `counts` are added to what `before` says of them in the order of their list: a score and
+-- its name by turns, as a sorted set wants it, or, `name_first`, as a hash does. `afresh` what was before is no more.
+local function summed(counts, before, afresh, name_first)
+  local words, name_at, sum_at = {}, name_first and 1 or 0, name_first and 0 or 1
+  for i, name in ipairs(listed(counts)) do
+    words[2 * i - name_at] = name
+    words[2 * i - sum_at] = (not afresh and before[i] and tonumber(before[i]) or 0) + counts[name]
   end
   return words
 end
 
+local function sums_in_set(key, counts, afresh)
+  return summed(counts, read('ZMSCORE', key, listed(counts)), afresh)
+end
+
 local function sums_in_hash(key, counts, afresh)
-  local names, words = listed(counts), {}
-  local before = read('HMGET', key, names)
-  for i, name in ipairs(names) do
-    words[2 * i - 1], words[2 * i] = name, (not afresh and before[i] and tonumber(before[i]) or 0) + counts[name]
-  end
-  return words
+  return summed(counts, read('HMGET', key, listed(counts)), afresh, true)
 end
 
 -- What is remembered for a while lies in several hashes, each of which is thrown away whole: a step over all that is in one

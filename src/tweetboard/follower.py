@@ -14,7 +14,7 @@ import msgspec
 from tweetboard.channel import Head, decode, decode_head
 from tweetboard.errors import SessionEnded, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
-from tweetboard.outbox import SHARED_NAMES
+from tweetboard.outbox import max_names
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
 from tweetboard.waiting import within
@@ -61,7 +61,7 @@ class Follower:
         self._board = board
         self._heard = heard
         self._resubscribe = resubscribe
-        self._max_names = MAX_APPLY_NAMES // min(board.kept.sets, SHARED_NAMES)
+        self._max_names = max_names(MAX_APPLY_NAMES, board.kept.sets)
         self._messages: deque[tuple[Head, bytes]] = deque()
         self._message_bytes = 0
         self._applied = NO_BATCH

@@ -36,9 +36,9 @@ MAX_REMEMBERED_BYTES: Final = 64 << 20
 """Beyond this the oldest remembered batches go, and a rollback that far starts a session anew."""
 
 
-def max_names(sets: int) -> int:
-    """Give how many names go into one step where each goes into so many sets."""
-    return max(MAX_BATCH_NAMES // min(sets, SHARED_NAMES), 1)
+def max_names(most: int, sets: int) -> int:
+    """Give how many names go into one step, `most` of them where each goes into one set, where it goes into so many."""
+    return max(most // min(sets, SHARED_NAMES), 1)
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -108,7 +108,7 @@ class Draft:
 
     def __init__(self, channels: Sequence[Channel] = ()) -> None:
         self.columns = [Column(channel) for channel in channels]
-        self._max_names = max_names(max((channel.sets for channel in channels), default=1))
+        self._max_names = max_names(MAX_BATCH_NAMES, max((channel.sets for channel in channels), default=1))
         self.displays: dict[str, str] = {}
         self.ids: list[str] = []
         self.again: list[str] = []

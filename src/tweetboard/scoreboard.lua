@@ -12,8 +12,8 @@
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where authors or posts matter,
 -- {"entries": see authors.lua, "gone": [id...]}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
--- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s",
--- "once_s", "forget_s", "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
+-- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s", "once_s", "forget_s",
+-- "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
 -- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
 local MOST_AT_ONCE = 8192 -- names let go in one step, which takes Redis some 20 ms
@@ -76,11 +76,8 @@ local function add(now, kept, at)
       to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display
     end
   end
-  local words = {}
-  for i, name in ipairs(names) do
-    words[2 * i - 1], words[2 * i] = (scores[i] and tonumber(scores[i]) or 0) + counts[name], name
-  end
-  local writes, cleared = plan(groups, now, kept)
+  local words = summed(counts, scores)
+  local writes, cleared = plan(groups, now, settings, kept)
   write('ZADD', board, words)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)

@@ -180,8 +180,7 @@ local function plan_trending(groups, now, half_life)
   end}, went_back and 1 or 0
 end
 
-local function plan(groups, now, text)
-  local kept = cjson.decode(text)
+local function plan(groups, now, kept, text)
   local writes, cleared = plan_settings(kept, text), 0
   local function take(more, cost)
     for _, one in ipairs(more) do writes[#writes + 1] = one end

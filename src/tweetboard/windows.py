@@ -49,10 +49,6 @@ class Window(NamedTuple):
     bucket_s: int
     buckets: int
 
-    def first_live(self, now: int) -> int:
-        """Start of the first bucket that is in the window at `now`, Unix seconds both."""
-        return now - now % self.bucket_s - (self.buckets - 1) * self.bucket_s
-
 
 class Kept(NamedTuple):
     """What a board keeps besides the scores of all time, and what of all that.
