@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -48,13 +48,18 @@ class Content(msgspec.Struct, gc=False):
     langs: object = None
 
 
-class Commit(msgspec.Struct, gc=False):
-    """A change of an account's records; `record` may be of any shape unless it is a post."""
+class Change(msgspec.Struct, gc=False):
+    """Which of an account's records has changed, and how."""
 
     operation: str = ""
     collection: str = ""
     rkey: str = ""
-    record: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Commit(Change, gc=False):
+    """A change, and what the record says now."""
+
+    record: Content | None = None
 
 
 class Identity(msgspec.Struct, gc=False):
@@ -64,18 +69,26 @@ class Identity(msgspec.Struct, gc=False):
 
 
 class Time(msgspec.Struct, gc=False):
-    """A message, as far as its time goes."""
+    """When a message is from, in microseconds."""
 
     time_us: int = 0
 
 
-class Record(msgspec.Struct, gc=False):
-    """One message; `time_us` is when Jetstream saw it, in microseconds, and its cursor."""
+class Record(Time, gc=False):
+    """One message; its time is when Jetstream saw it, and its cursor."""
 
     did: str = ""
-    time_us: int = 0
     kind: str = ""
     commit: Commit | None = None
+    identity: Identity | None = None
+
+
+class Envelope(Time, gc=False):
+    """A message in which what has changed is not read."""
+
+    did: str = ""
+    kind: str = ""
+    commit: Change | None = None
     identity: Identity | None = None
 
 
@@ -87,43 +100,48 @@ def new_post() -> Callable[[Record], Post | Skip]:
     handles: OrderedDict[str, str] = OrderedDict()
 
     def post(record: Record) -> Post | Skip:
-        if record.kind == "identity" and record.identity is not None:
-            handle = clean(record.identity.handle)
-            handles.pop(record.did, None)
-            handles[record.did] = handle if handle and handle != NO_HANDLE else record.did
-            if len(handles) > MAX_HANDLES:
-                handles.popitem(last=False)
-        commit = record.commit
-        if record.kind != "commit" or commit is None:
+        change, did = record.commit, record.did
+        if record.kind != "commit" or change is None:
+            if record.kind == "identity" and record.identity is not None:
+                _name(did, record.identity.handle, handles)
             return _OTHER_KINDS.get(record.kind, _NOT_A_POST)
-        if commit.collection == POSTS and commit.operation == "delete" and record.did:
-            return Skip("delete", gone=f"{record.did}/{commit.rkey}")
-        if commit.collection != POSTS or commit.operation != "create":
-            return _OTHER_OPERATIONS.get(commit.operation, _NOT_A_POST) if commit.collection == POSTS else _NOT_A_POST
-        return _created(record, commit, handles) if record.did else Skip("no_author")
+        if change.collection != POSTS:
+            return _NOT_A_POST
+        if not did:
+            return _NO_AUTHOR
+        if change.operation == "delete":
+            return Skip("delete", gone=f"{did}/{change.rkey}")
+        if change.operation != "create":
+            return _EDIT if change.operation == "update" else _NOT_A_POST
+        hashtags: tuple[str, ...] = ()
+        content = change.record or _NO_CONTENT
+        if content.facets:
+            tags = [one.tag for facet in content.facets for one in facet.features if one.type == TAG]
+            hashtags = tuple([tag if isinstance(tag, str) else "" for tag in tags])
+        time_us = record.time_us if 0 < record.time_us < FAR_FUTURE_US else 0
+        return Post(f"{did}/{change.rkey}", time_us // 1_000_000, did, hashtags, handles.get(did, ""), content.langs)
 
     return post
 
 
-def _created(record: Record, commit: Commit, handles: Mapping[str, str]) -> Post | Skip:
-    try:
-        content = _CONTENT.decode(commit.record)
-    except msgspec.ValidationError:
-        content = _STRANGE
-    except (msgspec.DecodeError, UnicodeError):
-        return Skip("broken_json")
-    hashtags: tuple[str, ...] = ()
-    if content.facets:
-        tags = [one.tag for facet in content.facets for one in facet.features if one.type == TAG]
-        hashtags = tuple([tag if isinstance(tag, str) else "" for tag in tags])
-    return Post(
-        f"{record.did}/{commit.rkey}",
-        record.time_us // 1_000_000 if 0 < record.time_us < FAR_FUTURE_US else 0,
-        record.did,
-        hashtags,
-        display=handles.get(record.did, ""),
-        languages=content.langs,
-    )
+def _name(did: str, spelled: str, handles: OrderedDict[str, str]) -> None:
+    """Note what an account is called now; of too many those seen last are kept."""
+    handle = clean(spelled)
+    handles.pop(did, None)
+    handles[did] = handle if handle and handle != NO_HANDLE else did
+    if len(handles) > MAX_HANDLES:
+        handles.popitem(last=False)
+
+
+def lenient(data: bytes) -> Record:
+    """Decode a message that says of something posted what is no such thing: its one hashtag counts as no name.
+
+    Raises what msgspec raises where it is the message itself that has another shape.
+    """
+    envelope = _ENVELOPE.decode(data)
+    change = envelope.commit
+    commit = None if change is None else Commit(change.operation, change.collection, change.rkey, _STRANGE)
+    return Record(envelope.time_us, envelope.did, envelope.kind, commit, envelope.identity)
 
 
 def position(data: bytes) -> str:
@@ -147,11 +165,13 @@ _BEGINNING: Final = re.compile(rb'\{"did":"[a-z0-9:.-]*","time_us":([1-9][0-9]{0
 """How Jetstream begins nearly every message."""
 
 _TIME: Final = msgspec.json.Decoder(Time)
-_CONTENT: Final = msgspec.json.Decoder(Content)
-_STRANGE: Final = Content(facets=[Facet(features=[Feature(type=TAG)])])  # whose one hashtag counts as no name
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope, float_hook=float)
+_STRANGE: Final = Content(facets=[Facet(features=[Feature(type=TAG)])])
+_NO_CONTENT: Final = Content()
+_NO_AUTHOR: Final = Skip("no_author")
 _NOT_A_POST: Final = Skip("not_a_post")
 _OTHER_KINDS: Final = {"identity": Skip("identity"), "account": Skip("account")}
-_OTHER_OPERATIONS: Final = {"delete": Skip("delete"), "update": Skip("edit")}
+_EDIT: Final = Skip("edit")
 
 FORMAT: Final = Format(
     name="bluesky",
@@ -161,5 +181,6 @@ FORMAT: Final = Format(
     stall_timeout_s=30,
     position=position,
     resume_id=resume_id,
+    lenient=lenient,
     keep_ids_s=60,
 )

@@ -132,13 +132,13 @@ class Decoder(Generic[R]):
         """Turn a block's records into posts, in order; what is broken is counted and the rest kept."""
         if self._fields is not None and self._fields.record is not self.format.record:
             return self._cleaned(self._posts_with_fields(block, self._fields))
-        found = list(map(self._post, self._records(block)))
-        posts = [one for one in found if isinstance(one, Post)]
-        if len(posts) < len(found):
-            for one in found:
-                if isinstance(one, Skip):
-                    self.skipped.count(one)
-        return self._cleaned(posts) if posts else posts
+        posts: list[Post] = []
+        for one in map(self._post, self._records(block)):
+            if isinstance(one, Post):
+                posts.append(one)
+            else:
+                self.skipped.count(one)
+        return self._cleaned(posts)
 
     def _posts_with_fields(self, block: Block, fields: Fields) -> list[Post]:
         posts: list[Post] = []
@@ -180,12 +180,16 @@ class Decoder(Generic[R]):
 
     def _data_of(self, block: Block) -> list[bytes]:
         """Cut a block into what may be records."""
-        if block.events and self.format.event_type:
-            return [event.data for event in block.events if self._is_record(event) and event.data]
+        wanted = self.format.event_type
+        if block.events and wanted:
+            return [
+                event.data for event in block.events if (event.type == wanted or self._is_record(event)) and event.data
+            ]
         return [data for data in records_of(block) if data]
 
     def _is_record(self, event: Event) -> bool:
-        if event.type in (self.format.event_type, "message"):  # the standard's word for an event of no type
+        """Whether an event of another type than the records' is one all the same; else it is counted."""
+        if event.type == "message":  # the standard's word for an event of no type
             return True
         skip = self.format.other_events.get(event.type, _NOT_A_POST)
         if event.type == self.format.gone_event != "":
@@ -240,8 +244,10 @@ class Decoder(Generic[R]):
 
     def _clean(self, post: Post) -> Post:
         """Clean one post's names; what is no name leaves the others standing."""
-        paths = () if self._fields is None else self._fields.paths
         author = clean(post.author)
+        if author == post.author and not post.hashtags and not post.fields:
+            return post
+        paths = () if self._fields is None else self._fields.paths
         hashtags, invalid = tags_of(post.hashtags) if post.hashtags else ((), 0)
         if post.author and not author:
             invalid += 1
