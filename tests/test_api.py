@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 from yarl import URL
 
 from conftest import wait_until
+from tweetboard.answers import Problem
 from tweetboard.api import MAX_LIMIT, MAX_OFFSET, MAX_READS, Api, Part
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
@@ -386,14 +388,17 @@ async def test_a_name_in_a_window(timed: Site) -> None:
     assert detail == "'old' is not on the board hashtags in the window 5m"
 
 
+NO_NAME = "what the path has for a name can be none: it is empty, or too long"
+
+
 @pytest.mark.parametrize(
     ("path", "status", "detail"),
     [
         ("/usernames/nobody", 404, "'nobody' is not on the board usernames"),
-        ("/usernames/%00", 404, "'' is not on the board usernames"),
-        ("/usernames/" + "x" * 7_000, 404, "'' is not on the board usernames"),
-        ("/usernames/" + "x" * 10_000, 404, "'' is not on the board usernames"),
-        ("/usernames/" + "%E6%97%A5" * 3_000, 404, "'' is not on the board usernames"),
+        ("/usernames/%00", 404, NO_NAME),
+        ("/usernames/" + "x" * 7_000, 404, NO_NAME),
+        ("/usernames/" + "x" * 10_000, 404, NO_NAME),
+        ("/usernames/" + "%E6%97%A5" * 3_000, 404, NO_NAME),
         ("/usernames/%FF", 400, "what the path has for a name is no UTF-8"),
         ("/usernames/%ED%A0%80", 400, "what the path has for a name is no UTF-8"),
         ("/usernames/alice/bob", 404, "'alice/bob' is not on the board usernames"),
@@ -484,6 +489,8 @@ async def test_what_is_asked_for_in_vain_takes_no_place(site: Site, monkeypatch:
         ("gzip", "gzip"),
         ("br;q=1.0, gzip;q=0.8", "gzip"),
         ("*", "gzip"),
+        ("*;q=0, gzip", "gzip"),
+        ("gzip;q=0, *", None),
         ("gzip;q=0", None),
         ("gzip; q=0.0, br", None),
         ("identity", None),
@@ -581,7 +588,8 @@ async def test_a_host_that_is_none_is_a_bad_request_and_no_line_in_the_log(
         b"nonsense",
         b"BREW / HTTP/1.1",
         b"GET /\xff HTTP/1.1",
-        b"GET /" + b"x" * 9000 + b" HTTP/1.1",
+        b"GET /" + b"x" * 40_000 + b" HTTP/1.1",
+        b"GET / HTTP/1.1\nHost: x\nA: " + b"x" * 40_000,
         b"GET / HTTP/1.1\nA: 1\nHost: x\nHost: y",
     ],
     ids=lambda line: repr(line[:20]),
@@ -589,7 +597,13 @@ async def test_a_host_that_is_none_is_a_bad_request_and_no_line_in_the_log(
 async def test_what_is_no_request_is_answered_and_no_line_in_the_log(
     site: Site, request_line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert (await site.say(request_line + b"\n")).status == 400
+    answer = await site.say(request_line + b"\n")
+    assert (answer.status, answer.headers["Content-Type"]) == (400, PROBLEM)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    found = msgspec.json.decode(answer.body, type=Problem)
+    assert (found.title, found.status) == ("Bad Request", 400)
+    assert len(found.detail) < 200, "and not all that came"
+    assert "\n" not in found.detail
     assert (await site.get("/healthz")).status == 200
     assert caplog.messages == []
 

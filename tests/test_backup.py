@@ -1,7 +1,7 @@
 """A board comes out as lines and goes in again whole, also while it is counted on; no other file changes anything."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 import msgspec
@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tweetboard import backup
-from tweetboard.backup import exported, imported
+from tweetboard.backup import Name, exported, imported
 from tweetboard.channel import Message
-from tweetboard.errors import ConfigurationError
+from tweetboard.errors import ConfigurationError, StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
@@ -62,7 +62,7 @@ async def test_what_comes_out_goes_in_again(store: Store, names: list[str]) -> N
 
 
 def json_without_applied(head: bytes) -> bytes:
-    return msgspec.json.encode({**json.loads(head), "applied": {}}) + b"\n"
+    return msgspec.json.encode({key: one for key, one in json.loads(head).items() if key != "applied"}) + b"\n"
 
 
 async def test_a_board_that_is_replaced_counts_on(store: Store) -> None:
@@ -111,10 +111,71 @@ async def test_what_is_wrong_is_named_by_its_line_and_the_board_stays(
     assert await store.execute("KEYS", "tweetboard:copy:*") == []
 
 
+@pytest.mark.parametrize("key", range(3))
+async def test_where_redis_has_lost_what_came_no_board_is_touched(store: Store, key: int) -> None:
+    """Restarted meanwhile without its last second, or after an hour in which standard input has brought nothing."""
+    boards = {"hashtags": a_board(store), "usernames": Scoreboard(store, "usernames", "usernames_scoreboard")}
+    await apply(store, boards["hashtags"], 1, ["Tea", "tea", "TEA", "salt"])
+    await apply(store, boards["usernames"], 1, ["ann"])
+    lines = [line for board in boards.values() for line in await lines_of(store, board)]
+
+    before = {name: await rows_of(board) for name, board in boards.items()}
+    load = backup._load  # noqa: SLF001 - what comes between loading and replacing is what matters
+
+    async def loaded(store: Store, copies: list[str], names: Iterator[Name]) -> tuple[int, int, int]:
+        sizes = await load(store, copies, names)
+        if sizes[0] == 2:
+            await store.execute("DEL", copies[key])
+        return sizes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup, "_load", loaded)
+        with pytest.raises(StoreRefused, match="has lost what came from file; no board was changed"):
+            await imported(store, boards, lines, "file")
+    assert {name: await rows_of(board) for name, board in boards.items()} == before
+
+
+async def test_several_boards_come_out_and_go_in(store: Store) -> None:
+    boards = {"hashtags": a_board(store), "usernames": Scoreboard(store, "usernames", "usernames_scoreboard")}
+    await apply(store, boards["hashtags"], 1, ["Tea", "tea"])
+    await apply(store, boards["usernames"], 1, ["ann"])
+    lines = [line for board in boards.values() for line in await lines_of(store, board)]
+    await apply(store, boards["hashtags"], 2, ["tea"] * 9)
+    await apply(store, boards["usernames"], 2, ["ann"] * 9)
+    assert await imported(store, boards, lines, "file") == {"hashtags": 1, "usernames": 1}
+    assert await rows_of(boards["hashtags"]) == [("tea", "Tea", 2)]
+    assert await rows_of(boards["usernames"]) == [("ann", "ann", 1)]
+
+
+async def test_what_scores_lack_comes_out_and_goes_in(store: Store) -> None:
+    board = Scoreboard(store, "hashtags", "hashtags_scoreboard", fold, kept=Kept(max_members=100))
+    await apply(store, board, 1, [f"tag{number}" for number in range(200)])
+    lines = await lines_of(store, board)
+    assert json.loads(lines[0])["max_error"] == 1
+    await board.reset()
+    await imported(store, {"hashtags": board}, lines, "file")
+    assert (await board.top()).lacking == 1
+
+
+async def test_a_copy_that_is_lost_while_it_is_read_is_no_half_board(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "CHUNK_NAMES", 2)
+    board = a_board(store)
+    await apply(store, board, 1, ["a", "b", "c"])
+    lines = exported(store, board)
+    for _ in range(3):
+        await anext(lines)
+    for key in cast("list[bytes]", await store.execute("KEYS", "tweetboard:copy:*")):
+        await store.execute("DEL", key)
+    with pytest.raises(StoreRefused, match="has lost the copy of hashtags"):
+        await anext(lines)
+
+
 async def test_an_empty_board_comes_out_and_goes_in(store: Store) -> None:
     board = a_board(store)
     lines = await lines_of(store, board)
-    assert lines == [b'{"tweetboard":1,"board":"hashtags","names":0,"applied":{}}\n']
+    assert lines == [b'{"tweetboard":1,"board":"hashtags","names":0}\n']
     await apply(store, board, 1, ["tea"])
     assert await imported(store, {"hashtags": board}, lines, "file") == {"hashtags": 0}
     assert await rows_of(board) == []

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import fakeredis
 import pytest
@@ -44,9 +44,9 @@ async def flaky() -> AsyncIterator[Flaky]:
 
 
 @contextlib.asynccontextmanager
-async def kept(lease: Lease) -> AsyncIterator[asyncio.Task[None]]:
+async def kept(lease: Lease, wanted: Callable[[], bool] = lambda: True) -> AsyncIterator[asyncio.Task[None]]:
     """Keep a lease beside a test, and cancel it at the end."""
-    task = asyncio.create_task(lease.keep())
+    task = asyncio.create_task(lease.keep(wanted))
     try:
         yield task
     finally:
@@ -167,6 +167,26 @@ async def test_a_standby_takes_it_when_the_other_has_gone(fake_store: Store, mon
         assert not second.held
         await first.release()
         await wait_until(lambda: second.held)
+
+
+async def test_it_is_held_only_while_it_is_wanted(fake_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0)
+    monkeypatch.setattr(lease_module, "WANTED_S", 0)
+    lease, wanted, asked = Lease(fake_store, KEY, "one"), False, 0
+
+    def is_wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return wanted
+
+    async with kept(lease, is_wanted):
+        await wait_until(lambda: asked >= 3)
+        assert await holder(fake_store) is None
+        wanted = True
+        await wait_until(lambda: lease.held)
+        wanted = False
+        await wait_until(lambda: not lease.held)
+        assert await holder(fake_store) is None
 
 
 async def test_it_is_released_when_keeping_is_cancelled(fake_store: Store) -> None:

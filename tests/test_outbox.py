@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tweetboard import outbox
+from tweetboard.channel import GONE_NAMES, decode_head, message
 from tweetboard.errors import SessionEnded
 from tweetboard.outbox import Batch, Draft, Left, Outbox, Published, Read
 from tweetboard.posts import Channel, Post, authors, hashtags
@@ -200,6 +201,19 @@ def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: 
         positions.append(batch.position)
     assert sizes == [12, 12, 6]
     assert positions == ["p3", "p7", "p9"]
+
+
+def test_posts_that_are_gone_weigh_more_than_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is to be taken out of everything that it went into, one name after the other."""
+    monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10 * GONE_NAMES)
+    box = Outbox(0, [Channel("gone", hashtags, with_ids=True)], bucket_s=1, published=Published())
+    for number in range(5):
+        box.gather(Read([], gone=[f"{number}/{place}" for place in range(6)]), f"p{number}", NOW)
+    gone = []
+    while (batch := box.next()) is not None:
+        box.acknowledge(batch)
+        gone.append(len(decode_head(message("x", "me", batch.seq, batch.bodies["gone"])).gone))
+    assert gone == [12, 12, 6]
 
 
 def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:

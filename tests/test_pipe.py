@@ -265,7 +265,6 @@ async def test_a_standby_lets_no_time_pass_for_whoever_counts(store: Store) -> N
     async with running(pipe, ListSource([{"username": "alice"}], stays=True)):
         await wait_until(lambda: on_the_boards(pipe, 1))
         other = OneStream(store, Settings(boards=boards), {"test": Place("", "flat")}, clock=lambda: now[0] - 3600)
-        other.feed.publisher.published.standby = True
         assert not await other.boards["usernames"].age()
         assert (await other.boards["usernames"].top(window="10s")).total == 1
         assert (await pipe.boards["usernames"].top(window="10s")).total == 1

@@ -56,3 +56,12 @@ def test_posts_without_an_id_are_never_taken_for_one_another() -> None:
 def test_without_refill_no_ids_are_kept() -> None:
     ids = RecentIds(0)
     assert len(ids.new([post("a", post_id="8"), post("a", post_id="8")], 0)) == 2
+
+
+def test_the_id_of_a_post_that_is_gone_may_come_again() -> None:
+    """Sent again from before the deletion on, the post comes before it and counts for nothing once more."""
+    ids = RecentIds(60)
+    assert ids.new([post("a", "1")], 0.0)
+    ids.forget(["1", "2"])
+    assert ids.new([post("a", "1")], 0.0)
+    assert not ids.new([post("a", "1")], 0.0)

@@ -164,6 +164,34 @@ async def test_of_too_many_names_the_lowest_go_and_with_them_how_they_are_shown(
     assert await store.execute("HLEN", f"{KEY}:spellings") == 1
 
 
+async def test_however_many_names_come_the_bound_holds(store: Store) -> None:
+    board = await Board(store, Kept((), 0, 0, 1_000)).begin()
+    for turn in range(4):
+        await board.apply(*((NOW, "", f"tag {turn} {number}") for number in range(12_000)))
+        assert (await board.scores.top(limit=1)).total == 1_000
+
+
+async def test_the_next_landmarks_scores_are_bounded_too(store: Store) -> None:
+    """And what was let go of them is said of those that take over."""
+    board = await Board(store, Kept((), 1, 0, 100)).begin()
+    for _ in range(31):
+        await board.apply((board.now, "", "tea"))
+        board.now += 60
+    for turn in range(3):
+        await board.apply(*((board.now, "", f"tag {turn} {number}") for number in range(300)))
+    assert await store.execute("ZCARD", f"{KEY}:trending:next") == 100
+    before = (await board.scores.top(window="trending")).lacking
+    assert before == pytest.approx(3, rel=1e-4)
+    for _ in range(2):
+        board.now += 33
+        await board.apply((board.now, "", "tea"))
+        await board.scores.age()
+    assert await store.execute("EXISTS", f"{KEY}:trending:next") == 0
+    after = (await board.scores.top(window="trending")).lacking
+    assert after >= before * 2**-66, "what was let go may come back with no more than that missing"
+    assert after < before
+
+
 async def test_a_reset_forgets_what_scores_lack(store: Store) -> None:
     board = await Board(store, Kept((), 0, 0, 100)).begin()
     await board.apply(*((NOW, "", f"tag{number}") for number in range(200)))

@@ -1,5 +1,6 @@
 """Windows and trending scores are what a count by hand makes of the same posts, whatever time and processes do."""
 
+import asyncio
 import itertools
 import math
 from collections import Counter
@@ -98,7 +99,7 @@ class ByHand:
         if self.start > now - now % self.window.bucket_s:
             self.start, self.posts = first, []
             self.cleared += 1
-        self.posts = [post for post in self.posts if post[0] >= first]
+        self.posts = [post for post in self.posts if post[0] >= max(self.start, first)]
 
     def apply(self, posts: Sequence[tuple[int, str]], now: int) -> None:
         width = self.window.bucket_s
@@ -106,9 +107,9 @@ class ByHand:
             self.start = first_live(self.window, now)
         elif self.start > now - now % width:
             self.pass_to(now)
-        begin = max(self.start, first_live(self.window, now))
+        self.start = max(self.start, first_live(self.window, now))
         starts = [(min(time - time % width, now - now % width), fold(name)) for time, name in posts]
-        self.posts += [post for post in starts if post[0] >= begin]
+        self.posts += [post for post in starts if post[0] >= self.start]
 
     @property
     def counts(self) -> Counter[str]:
@@ -226,8 +227,8 @@ async def test_trending_scores_fade_by_half_in_each_half_life(
         if gap % 2:
             await board.age()
         expected = Counter[str]()
-        for time, name in posts:
-            expected[name] += 2.0 ** ((time - clock.now) / HALF_LIFE_S)
+        for moment, name in posts:
+            expected[name] += 2.0 ** ((moment - clock.now) / HALF_LIFE_S)
         found = await board.read("trending")
         unsure = len(posts) * SWEPT
         assert found.keys() >= {name for name, score in expected.items() if score > unsure + SWEPT}
@@ -416,6 +417,42 @@ async def test_a_window_of_many_names_leaves_in_small_steps(store: Store) -> Non
     assert await board.read("5m") == {"tea": 1}
 
 
+async def test_each_window_goes_on_where_the_last_step_has_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the beginning each step would look through all that the ones before have taken out."""
+    monkeypatch.setattr(scoreboard, "AGE_NAMES", 100)
+    steps = []
+    for kept in (Kept((window("1h"),)), Kept((window("5m"), window("1h")))):
+        clock = Clock()
+        board = Board(store, clock, kept)
+        await board.begin()
+        await board.apply([(NOW, f"tag{number}") for number in range(4_000)])
+        clock.now += 3_600
+        await board.apply([(clock.now, "tea")])
+        steps.append(1)
+        while await board.scores.age():
+            steps[-1] += 1
+        assert await board.read("1h") == {"tea": 1}
+    assert steps[1] <= 2.2 * steps[0]
+
+
+async def test_readers_wait_together_and_not_for_long_for_what_leaves_a_window(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoreboard, "AGE_NAMES", 1)
+    monkeypatch.setattr(scoreboard, "AGING_S", 0.0)
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    await board.apply([(NOW, f"tag{number}") for number in range(10_000)])
+    clock.now += 300
+    await board.apply([(clock.now, "tea")] * 2)
+    async with asyncio.TaskGroup() as group:
+        reads = [group.create_task(board.scores.top(limit=1, window="5m")) for _ in range(4)]
+    assert {page.result().rows[0].score for page in reads} == {2}
+    assert min(page.result().total for page in reads) > 9_000, "what is a little old is better than nothing"
+    await board.check_sums()
+
+
 async def test_a_window_that_is_over_is_gone_in_one_step(store: Store) -> None:
     clock = Clock()
     board = Board(store, clock, Kept((window("5m"),)))
@@ -466,6 +503,18 @@ async def test_a_history_adds_up_to_the_score(store: Store, flows: list[tuple[in
             assert sum(row.history) == row.score
 
 
+async def test_what_came_before_a_clock_went_back_a_little_is_in_the_history_as_of_now(store: Store) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    clock.now += 60
+    await board.apply([(clock.now, "tea")])
+    clock.now -= 10
+    await board.apply([(clock.now, "tea")])
+    (row,) = (await board.scores.top(window="5m", history=True)).rows
+    assert (row.score, row.history) == (2, [0] * 59 + [2])
+
+
 @pytest.mark.parametrize(("name", "bucket_s"), [("5m", 5), ("all", 60), ("trending", 60)])
 async def test_a_change_is_of_the_ranks_a_bucket_before_the_unfinished_one(
     store: Store, name: str, bucket_s: int
@@ -494,6 +543,36 @@ async def test_a_change_is_of_the_ranks_a_bucket_before_the_unfinished_one(
     clock.now += 3 * bucket_s
     await board.age()
     assert set((await changes()).values()) == {UNSET}, "what was noted is too old"
+
+
+async def test_of_a_tie_that_goes_on_beyond_the_first_thousand_nobody_is_new(store: Store) -> None:
+    """Which of them were noted is chance; all that is known is the rank they shared."""
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    await board.apply([(NOW, f"tag{number}") for number in range(1_500)] + [(NOW, "tea")] * 2)
+    for _ in range(2):
+        clock.now += 5
+        await board.age()
+    await board.apply([(clock.now, "bread")] * 3)
+    pages = [await board.scores.top(offset=offset, limit=1_000, window="5m") for offset in (0, 1_000)]
+    changes = {row.name: row.change for page in pages for row in page.rows}
+    assert changes["tea"] == changes["tag1499"] == -1
+    assert changes["bread"] is UNSET, "it might have been among those"
+    assert set(changes.values()) == {-1, UNSET}
+
+
+@pytest.mark.parametrize(("names", "change"), [(999, "new"), (1_000, "new"), (1_001, UNSET)])
+async def test_what_was_not_among_the_first_thousand_is_new(store: Store, names: int, change: object) -> None:
+    clock = Clock()
+    board = Board(store, clock, Kept((window("5m"),)))
+    await board.begin()
+    await board.apply([(NOW, f"tag{number}") for number in range(names)])
+    for _ in range(2):
+        clock.now += 5
+        await board.age()
+    await board.apply([(clock.now, "bread")] * 3)
+    assert (await board.scores.top(limit=1, window="5m")).rows[0].change == change
 
 
 async def test_of_changes_too_hidden_names_are_as_if_they_were_not_there(store: Store) -> None:

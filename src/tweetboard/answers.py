@@ -138,9 +138,9 @@ def _line(answer: object) -> bytes:
 
 
 def _takes_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding header names gzip, and not to refuse it (RFC 9110)."""
+    """Whether an Accept-Encoding header takes gzip: by its name where that is there, else by `*` (RFC 9110, 12.5.3)."""
+    taken = dict[str, bool]()
     for one in accepted.lower().split(","):
         name, _, weight = one.partition(";")
-        if name.strip() in ("gzip", "x-gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        taken[name.strip()] = weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return taken.get("gzip", taken.get("x-gzip", taken.get("*", False)))

@@ -237,6 +237,8 @@ class Api:
             name = board.identity(unquote_to_bytes(raw).decode())
         except UnicodeDecodeError as error:
             raise ProblemFound(400, "what the path has for a name is no UTF-8") from error
+        if not name:
+            raise ProblemFound(404, "what the path has for a name can be none: it is empty, or too long")
         asked = Asked(board.name, *_scores(request, board), name=name, around=around)
         return respond(request, await self._remembered_answer(board, asked, self._read_name))
 

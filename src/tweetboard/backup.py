@@ -11,8 +11,8 @@ from typing import Annotated, Final, TypeVar, cast
 
 import msgspec
 
-from tweetboard.errors import ConfigurationError
-from tweetboard.scoreboard import Scoreboard
+from tweetboard.errors import ConfigurationError, StoreRefused
+from tweetboard.scoreboard import Replacement, Scoreboard, replace
 from tweetboard.store import Store
 
 VERSION: Final = 1
@@ -26,13 +26,17 @@ TEMPORARY_S: Final = 3_600
 L = TypeVar("L", bound=msgspec.Struct)
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first line of a board: how many lines of names follow, and up to which batch of each stream they count."""
+class Head(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The first line of a board: how many lines of names follow, and up to which batch of each stream they count.
+
+    A score can be too low by `max_error` at most, as in the API.
+    """
 
     tweetboard: int
     board: str
     names: Annotated[int, msgspec.Meta(ge=0)]
     applied: dict[str, int] = {}
+    max_error: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Name(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -47,11 +51,17 @@ class Name(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 async def exported(store: Store, board: Scoreboard) -> AsyncGenerator[bytes, None]:
     """Yield a board's lines, all of one moment. Raises `StoreError`."""
     async with _temporary(store) as copies:
-        total, applied = await board.copy(copies, TEMPORARY_S)
-        yield _line(Head(VERSION, board.name, total, applied))
+        total, lacking, applied = await board.copy(copies, TEMPORARY_S)
+        yield _line(Head(VERSION, board.name, total, applied, lacking))
         for first in range(0, total, CHUNK_NAMES):
             last = first + CHUNK_NAMES - 1
             flat = cast("list[bytes]", await store.execute("ZREVRANGE", copies[0], first, last, "WITHSCORES"))
+            if not flat:
+                raise StoreRefused(
+                    f"redis at {store.address} has lost the copy of {board.name} before it was read whole"
+                )
+            for key in copies:
+                await store.execute("EXPIRE", key, TEMPORARY_S)
             names = flat[::2]
             shown = cast("list[bytes | None]", await store.execute("HMGET", copies[1], *names))
             seen = cast("list[bytes | None]", await store.execute("HMGET", copies[2], *names))
@@ -69,13 +79,13 @@ async def exported(store: Store, board: Scoreboard) -> AsyncGenerator[bytes, Non
 async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[bytes], source: str) -> dict[str, int]:
     """Put the boards that `lines` hold in the place of those that are there; returns each one's number of names.
 
-    Each board is replaced in one step, when all lines have been read, and counts on from what is applied in this Redis.
-    Windows and trending scores begin empty. Raises `ConfigurationError` with the number of the line of `source` that is
-    wrong, before any board is touched, and `StoreError`.
+    All of them are replaced in one step, when all lines have been read, and count on from what is applied in this
+    Redis. Windows and trending scores begin empty. Raises `ConfigurationError` with the number of the line of `source`
+    that is wrong, and `StoreError`; no board is touched then.
     """
-    counts, numbered = dict[str, int](), enumerate(lines, 1)
+    numbered = enumerate(lines, 1)
     async with AsyncExitStack() as stack:
-        copies = dict[str, list[str]]()
+        ready = dict[str, Replacement]()
         for number, line in numbered:
             head = _decoded(line, Head, source, number)
             if head.tweetboard != VERSION:
@@ -85,29 +95,34 @@ async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[
             if head.board not in boards:
                 told = f"there is no board {head.board!r} in the settings, but {', '.join(boards)}"
                 raise ConfigurationError(f"{source}:{number}: {told}")
-            if head.board in copies:
+            if head.board in ready:
                 raise ConfigurationError(f"{source}:{number}: {head.board} stands there twice")
-            copies[head.board] = await stack.enter_async_context(_temporary(store))
-            await _load(store, copies[head.board], _names(numbered, head, source))
-            counts[head.board] = head.names
-        if not copies:
+            copies = await stack.enter_async_context(_temporary(store))
+            sizes = await _load(store, copies, _names(numbered, head, source))
+            ready[head.board] = Replacement(boards[head.board], copies, sizes, head.max_error)
+        if not ready:
             raise ConfigurationError(f"{source}: holds no board")
-        for name, keys in copies.items():
-            await boards[name].replace(keys)
-    return counts
+        if not await replace(store, list(ready.values())):
+            raise StoreRefused(f"redis at {store.address} has lost what came from {source}; no board was changed")
+    return {name: one.sizes[0] for name, one in ready.items()}
 
 
-async def _load(store: Store, copies: list[str], names: Iterator[Name]) -> None:
-    """Put names into three keys of ours."""
+async def _load(store: Store, copies: list[str], names: Iterator[Name]) -> tuple[int, int, int]:
+    """Put names into three keys of ours; returns how much is in each."""
+    sizes = [0, 0, 0]
     while chunk := [name for _, name in zip(range(CHUNK_NAMES), names, strict=False)]:
-        await store.execute("ZADD", copies[0], *(word for one in chunk for word in (one.score, one.name)))
+        scores = [word for one in chunk for word in (one.score, one.name)]
         shown = [word for one in chunk if one.display for word in (one.name, one.display)]
         seen = [word for one in chunk if one.spellings for word in (one.name, msgspec.json.encode(one.spellings))]
+        await store.execute("ZADD", copies[0], *scores)
         for key, words in ((copies[1], shown), (copies[2], seen)):
             if words:
                 await store.execute("HSET", key, *words)
+        for place, count in enumerate((len(scores), len(shown), len(seen))):
+            sizes[place] += count // 2
         for key in copies:
             await store.execute("EXPIRE", key, TEMPORARY_S)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _names(numbered: Iterator[tuple[int, bytes]], head: Head, source: str) -> Iterator[Name]:

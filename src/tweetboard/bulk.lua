@@ -58,29 +58,29 @@ end
 -- What is remembered for a while lies in several hashes, each of which is thrown away whole: a step over all that is in one
 -- would hold Redis up. board:KIND lists them: number -> the present when it was last added to; board:KIND:NUMBER is one.
 
-local LIFE = 4 -- whiles after which what nobody adds to is thrown away; should nothing come any more, Redis does in twice that
 
 local function generation_key(kind, number) return string.format('%s:%s:%.0f', board, kind, number) end
 
-local function forget_generations(kind)
+local function drop_generations(kind)
   local index = board .. ':' .. kind
   for _, number in ipairs(redis.call('HKEYS', index)) do redis.call('UNLINK', generation_key(kind, number)) end
   redis.call('UNLINK', index)
 end
 
--- Add `words` by number, and throw away what is too old.
-local function remember(kind, words_by_number, while_s, now)
+-- Add `words` by number, and throw away what nobody has added to for `life` whiles; should nothing come any more, Redis does
+-- in twice that.
+local function remember(kind, words_by_number, while_s, life, now)
   local index, present, is_new = board .. ':' .. kind, math.floor(now / while_s), false
   for number, words in pairs(words_by_number) do
     write('HSET', generation_key(kind, number), words)
-    redis.call('EXPIRE', generation_key(kind, number), 2 * LIFE * while_s)
+    redis.call('EXPIRE', generation_key(kind, number), 2 * life * while_s)
     local added = redis.call('HSET', index, string.format('%.0f', number), string.format('%.0f', present))
     is_new = is_new or added == 1
   end
   if not is_new then return end
   local all = redis.call('HGETALL', index)
   for i = 1, #all, 2 do
-    if tonumber(all[i + 1]) < present - LIFE then
+    if tonumber(all[i + 1]) < present - life then
       redis.call('UNLINK', generation_key(kind, all[i]))
       redis.call('HDEL', index, all[i])
     end

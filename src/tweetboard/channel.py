@@ -7,7 +7,7 @@ what is done with a message (subscriber.py), or how it comes to be sent (the jou
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 from redis import exceptions as redis_errors
@@ -38,6 +38,10 @@ class Message(msgspec.Struct, gc=False):
     gone: list[str] = []
 
 
+GONE_NAMES: Final = 16
+"""A post that is taken away again takes Redis as long as so many names that come, as measured with three windows."""
+
+
 class Head(msgspec.Struct, gc=False):
     """A message without its names, which wait as bytes: as Python's strings they take four times the memory."""
 
@@ -45,11 +49,12 @@ class Head(msgspec.Struct, gc=False):
     session: str
     seq: int
     times: list[tuple[int, int]]
+    gone: list[str] = []
 
     @property
-    def count(self) -> int:
-        """How many names the message has."""
-        return sum(names for _, names in self.times)
+    def weight(self) -> int:
+        """How many names would take as long: those it has, and `GONE_NAMES` for each post that is gone."""
+        return sum(names for _, names in self.times) + GONE_NAMES * len(self.gone)
 
 
 _DECODER = msgspec.json.Decoder(Message)

@@ -128,13 +128,13 @@ class Follower:
     def _next_run(self) -> list[tuple[int, bytes]]:
         """Take the messages that follow what is applied, as many as go into one step; a gap is cause for doubt."""
         run: list[tuple[int, bytes]] = []
-        names = 0
+        weight = 0
         while self._messages:
             message, data = self._messages[0]
             expected = self._applied + 1 + len(run)
             if message.seq == expected:
-                names += message.count
-                if run and names > self._max_names:
+                weight += message.weight
+                if run and weight > self._max_names:
                     break
                 run.append((message.seq, data))
             elif message.seq > expected:
@@ -194,10 +194,10 @@ class Follower:
 
 
 def _fitting(batches: list[tuple[int, bytes]], most: int) -> int:
-    """Count the first batches that go into one step together, with no more names than `most`; at least one."""
-    names = 0
+    """Count the first batches that go into one step together, which weigh no more than `most` names; at least one."""
+    weight = 0
     for number, (_, data) in enumerate(batches):
-        names += decode_head(data).count
-        if number and names > most:
+        weight += decode_head(data).weight
+        if number and weight > most:
             return number
     return len(batches)

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Final, cast
 
 from tweetboard.errors import StoreUnavailable
@@ -17,6 +18,9 @@ from tweetboard.store import Script, Store
 LIFE_MS: Final = 3000
 RENEW_S: Final = 1.0
 """Three chances to renew within one life."""
+
+WANTED_S: Final = 0.1
+"""So soon it is looked again whether a lease is wanted that was not."""
 
 RELEASE_TIMEOUT_S: Final = 0.3
 """Giving a lease up is a courtesy, for it ends by itself: no stop waits for it longer."""
@@ -60,17 +64,20 @@ class Lease:
         except (StoreUnavailable, TimeoutError) as error:
             log.debug("lease %s not released, it ends by itself: %r", self.key, error)
 
-    async def keep(self) -> None:
-        """Take and renew the lease for ever, as far as Redis is there; release it when cancelled."""
+    async def keep(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Take and renew the lease as long as it is `wanted`, as far as Redis is there; release it when cancelled."""
         try:
             while True:
                 try:
-                    await self.hold()
+                    if wanted():
+                        await self.hold()
+                    elif self.held:
+                        await self.release()
                 except StoreUnavailable:
                     self.held = False
                     await self._store.wait()
                 else:
-                    await asyncio.sleep(RENEW_S)
+                    await asyncio.sleep(RENEW_S if self.held or self.other else WANTED_S)
         finally:
             if self.held:
                 await self.release()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tweetboard.channel import body
+from tweetboard.channel import GONE_NAMES, body
 from tweetboard.errors import SessionEnded
 from tweetboard.posts import Channel, Post, authors
 
@@ -133,7 +133,8 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether further posts belong into another draft."""
-        return self._sealed is not None or self.names >= self._max_names or self.size_bytes >= MAX_BATCH_BYTES
+        weight = self.names + GONE_NAMES * len(self.gone)
+        return self._sealed is not None or weight >= self._max_names or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int, untimed: int = 0) -> None:
         """Take in one post or more; `untimed`, else `now`, stands in for a time they lack or one ahead of `now`."""

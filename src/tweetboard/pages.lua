@@ -1,7 +1,8 @@
 -- Reading a board: pages of it, what came when, and how ranks have changed. Stands behind windows.lua and before
 -- scoreboard.lua.
 --
--- board:ranks:NAME         hash  the ranks of the first names when the unfinished bucket began; under '' when that was
+-- board:ranks:NAME         hash  the ranks of the first names when the unfinished bucket began; under '' when that was, and
+--                                under ' ' their number where the last of them shares its rank with others
 -- board:ranks_before:NAME  hash  the same, a bucket before
 
 local RANKED = 1000 -- as many as one page can have
@@ -64,6 +65,13 @@ local function history(window, names, now)
   for start = first, unfinished, window[2] do
     found[#found + 1] = read('HMGET', bucket_key(window, start), names)
   end
+  -- What came before a clock went back a little counts as of now.
+  local ahead = '(' .. string.format('%.0f', unfinished)
+  for _, start in ipairs(redis.call('ZRANGE', key_of('buckets', window), ahead, '+inf', 'BYSCORE')) do
+    for i, count in ipairs(read('HMGET', bucket_key(window, tonumber(start)), names)) do
+      if count then found[#found][i] = tostring(tonumber(found[#found][i] or 0) + tonumber(count)) end
+    end
+  end
   return found
 end
 
@@ -78,7 +86,11 @@ local function note_ranks(kind, set, width, hide, now)
     redis.call('UNLINK', key, key_before)
   end
   local words, rank, previous = {'', start}, 1, nil
-  local _, _, rows = page(set, hide, 0, RANKED)
+  local _, _, rows = page(set, hide, 0, RANKED + 1)
+  if #rows > 2 * RANKED then
+    if rows[#rows] == rows[#rows - 2] then words[3], words[4] = ' ', RANKED end
+    rows[#rows], rows[#rows - 1] = nil, nil
+  end
   for i = 1, #rows, 2 do
     if rows[i + 1] ~= previous then rank, previous = (i + 1) / 2, rows[i + 1] end
     words[#words + 1], words[#words + 2] = rows[i], rank
@@ -86,11 +98,16 @@ local function note_ranks(kind, set, width, hide, now)
   write('HSET', key, words)
 end
 
--- The ranks that names had a bucket before the unfinished one began; nil where that was not noted.
+-- The ranks that names had a bucket before the unfinished one began; nil where that was not noted. Of a name that may have
+-- shared the last of them that is ''.
 local function ranks_before(kind, width, names, now)
   local key = board .. ':ranks_before:' .. kind
   local noted = tonumber(redis.call('HGET', key, '') or nil)
   if not noted or noted > now or noted < now - now % width - 2 * width then return nil end
   if redis.call('HLEN', key) == 1 then return nil end -- of a board on which nobody was, all would be new
-  return read('HMGET', key, names)
+  local ranks = read('HMGET', key, names)
+  if redis.call('HEXISTS', key, ' ') == 1 then
+    for i = 1, #names do ranks[i] = ranks[i] or '' end
+  end
+  return ranks
 end

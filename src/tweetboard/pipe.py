@@ -84,8 +84,9 @@ class Pipe:
         self.cautions: list[str] = []
 
     def _counts(self) -> bool:
-        """Whether any stream is ours to count: as a standby we may be on another machine, whose clock is another."""
-        return any(not feed.publisher.published.standby for feed in self.feeds.values())
+        """Whether any stream is known to be ours: as a standby we may be on another machine, whose clock is another."""
+        published = [feed.publisher.published for feed in self.feeds.values()]
+        return any(one.sessions > 0 and not one.standby for one in published)
 
     def _hidden(self, *, folded: bool) -> Callable[[], Sequence[str]]:
         blocklist = self.blocklist
@@ -103,7 +104,7 @@ class Pipe:
                 if one.is_timed
             ]
             background += [group.create_task(one.report(), name=f"report {name}") for name, one in self.feeds.items()]
-            background.append(group.create_task(self.bare.keep(), name="bare lease"))
+            background.append(group.create_task(self.bare.keep(self._counts), name="bare lease"))
             await first_of(asyncio.sleep(SUBSCRIBE_TIMEOUT_S), self._all_subscribed())
             yield group
             for task in background:

@@ -242,6 +242,7 @@ class Publisher:
 
     def _gather(self, posts: list[Post], position: str) -> None:
         fresh, gone = self._ids.new(posts, time.monotonic()), self._gone()
+        self._ids.forget(gone)
         self.published.repeats += len(posts) - len(fresh)
         if fresh or gone:
             now = untimed = int(time.time())

@@ -52,6 +52,11 @@ class RecentIds:
                 del self._seen[post_id]
         return fresh
 
+    def forget(self, ids: Iterable[str]) -> None:
+        """Note that posts are gone: what comes with such an id from here on is another post, or has to come again."""
+        for post_id in ids:
+            self._seen.pop(post_id, None)
+
     def again(self) -> list[str]:
         """Give out the ids that have come again since this was asked last: they are to be stored anew."""
         ids = list(self._again)

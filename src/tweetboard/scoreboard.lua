@@ -1,4 +1,4 @@
--- One board. Every change of its scores begins here; bulk.lua, spelling.lua, authors.lua, windows.lua and pages.lua stand
+-- One board. Every change of its scores begins here; bulk.lua, spelling.lua, entries.lua, windows.lua and pages.lua stand
 -- before it.
 --
 -- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
@@ -8,22 +8,24 @@
 -- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, offset, limit.
 -- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
 -- reset  KEYS: board, shown, seen.
--- copy, replace  KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
+-- copy   KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
+-- replace  KEYS: of each board board, shown, seen, three others.
+--        ARGV: verb, of each board how much is in each of these, what its scores can lack.
 --
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where authors or posts matter,
--- {"entries": see authors.lua, "gone": [id...]}; [[name, its spelling, how many]...] for all that are spelled otherwise, or
+-- {"entries": ..., "gone": ...}, see entries.lua; [[name, its spelling, how many]...] for all that are spelled otherwise, or
 -- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s", "once_s", "forget_s",
 -- "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
 -- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
-local MOST_AT_ONCE = 8192 -- names let go in one step, which takes Redis some 20 ms
+local MOST_AT_ONCE = 4096 -- names let go in one step besides as many as have come in it
 
--- Let the lowest names go where there are more than `most` and an eighth: rarely, for each time the bound on what a name
--- can lack grows by the highest score that went. Answers the names.
-local function trim_set(kind, set, most)
+-- Let the lowest names go where there are more than `most` and an eighth, after so many that came: rarely, for each time the
+-- bound on what a name can lack grows by the highest score that went. Answers the names.
+local function trim_set(kind, set, most, came)
   local excess = redis.call('ZCARD', set) - most
   if excess <= math.min(most / 8, MOST_AT_ONCE) then return {} end
-  local last = math.min(excess, MOST_AT_ONCE) - 1
+  local last = math.min(excess, MOST_AT_ONCE + came) - 1
   local names, found = {}, redis.call('ZRANGE', set, 0, last, 'WITHSCORES')
   for i = 1, #found, 2 do names[#names + 1] = found[i] end
   redis.call('ZREMRANGEBYRANK', set, 0, last)
@@ -32,40 +34,48 @@ local function trim_set(kind, set, most)
   return names
 end
 
-local function trim(most)
-  local gone = trim_set('all', board, most)
+local function trim(most, came)
+  local gone = trim_set('all', board, most, came)
   write('HDEL', shown, gone)
   write('HDEL', seen, gone)
-  trim_set('trending', board .. ':trending', most)
+  trim_set('trending', board .. ':trending', most, came)
+  trim_set('trending:next', board .. ':trending:next', most, came)
 end
 
--- Take one of a name away that came at a time, in a spelling.
-local function take_away_one(name, spelling, time, settings, now)
-  local score = tonumber(redis.call('ZSCORE', board, name) or 0)
-  if score > 1 then
-    redis.call('ZADD', board, score - 1, name)
-    unspell(name, spelling)
-  else
-    redis.call('ZREM', board, name)
-    redis.call('HDEL', shown, name)
-    redis.call('HDEL', seen, name)
+-- Take one of each name that a post has added away.
+local function subtract_post(post, from_windows)
+  local time, words, step = post[1], post[2], post[4]
+  for i = 1, #words, 2 do
+    local name = words[i]
+    local score = tonumber(redis.call('ZSCORE', board, name) or 0)
+    if score > 1 then
+      redis.call('ZADD', board, score - 1, name)
+      unspell(name, words[i + 1])
+    else
+      redis.call('ZREM', board, name)
+      redis.call('HDEL', shown, name)
+      redis.call('HDEL', seen, name)
+    end
+    from_windows(name, time, step)
   end
-  take_back(name, time, settings, now)
 end
 
--- Add names, which stand in ARGV from `at` on. All keys are read before any is written, so that one of another type
--- ends the script before it has changed anything. Answers how many windows a clock that went back has cost.
-local function add(now, kept, at)
-  local groups, spelled, displays = cjson.decode(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-  local settings = cjson.decode(kept)
-  local most, once_s, forget_s = settings.max_members or 0, settings.once_s or 0, settings.forget_s or 0
-  local gone, posts, authors = groups.gone or {}, {}, {}
-  if groups.entries then
-    groups, spelled, posts, authors = chosen_names(groups.entries, once_s, now)
-    redis.call('HLEN', board .. ':posts')
-  else
-    spelled = spelled ~= '' and cjson.decode(spelled)
+-- Read the names that stand in ARGV from `at` on: groups, what of them is spelled otherwise, what is to be taken away, and
+-- what writes down in a step what of it is to be remembered.
+local function read_names(stream, kept, at, now)
+  local names, spelled = cjson.decode(ARGV[at]), ARGV[at + 1]
+  if names.entries then
+    return chosen_names(stream, names.entries, names.gone, kept, now)
   end
+  return names, spelled ~= '' and cjson.decode(spelled), {}, function() end
+end
+
+-- Add names of a stream, nil for none, which stand in ARGV from `at` on. All keys are read before any is written, so that
+-- one of another type ends the script before it has changed anything. Answers how many windows a clock that went back has
+-- cost.
+local function add(stream, now, kept_text, at)
+  local kept, displays = cjson.decode(kept_text), ARGV[at + 2]
+  local groups, spelled, undone, write_memory = read_names(stream, kept, at, now)
   local counts, to_shown, to_seen = total(groups), {}, {}
   local names = listed(counts)
   for _, key in ipairs({shown, seen, board .. ':lacking'}) do redis.call('HLEN', key) end
@@ -77,21 +87,19 @@ local function add(now, kept, at)
     end
   end
   local words = summed(counts, scores)
-  local writes, cleared = plan(groups, now, settings, kept)
+  local writes, cleared = plan(groups, now, kept, kept_text)
   write('ZADD', board, words)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
   for _, carry_out in ipairs(writes) do carry_out() end
-  if next(authors) then remember('authors', authors, once_s, now) end
-  if forget_s > 0 then
-    local texts = {}
-    for id, post in pairs(posts) do texts[#texts + 1], texts[#texts + 2] = id, cjson.encode(post) end
-    if #texts > 0 then remember('posts', {[math.floor(now / forget_s)] = texts}, forget_s, now) end
-    for _, post in ipairs(#gone > 0 and added_by(gone, forget_s, now) or {}) do
-      for i = 1, #post[2], 2 do take_away_one(post[2][i], post[2][i + 1], post[1], settings, now) end
-    end
+  local step = kept.forget_s > 0 and next_step()
+  local from_windows = #undone > 0 and subtractor(kept, now)
+  for _, post in ipairs(undone) do
+    post[4] = post[4] or step
+    subtract_post(post, from_windows)
   end
-  if most > 0 then trim(most) end
+  write_memory(step)
+  if kept.max_members > 0 then trim(kept.max_members, #names) end
   return cleared
 end
 
@@ -103,7 +111,7 @@ local function apply()
   if state[1] ~= session then return {'fenced', applied} end -- guard
   if last > tonumber(state[2] or 0) then return {'ahead', applied} end -- guard
   if first ~= applied + 1 then return {'out of step', applied} end -- guard
-  local cleared = add(tonumber(ARGV[6]), ARGV[7], 8)
+  local cleared = add(name, tonumber(ARGV[6]), ARGV[7], 8)
   redis.call('HSET', KEYS[4], name, last)
   return {'applied', cleared}
 end
@@ -111,28 +119,29 @@ end
 -- Add names that came outside of any batch, at most once: only while this instance holds the lease. Answers nil otherwise.
 local function bare()
   if redis.call('GET', KEYS[4]) ~= ARGV[2] then return false end
-  return add(tonumber(ARGV[3]), ARGV[4], 5)
+  return add(nil, tonumber(ARGV[3]), ARGV[4], 5)
 end
 
 -- One small step of what time does: take names out of windows, sweep, note ranks. Answers {whether there may be more to do,
--- the next step's cursor, how much a clock that went back has cost}.
+-- the next step's cursor (a window and where in it), how much a clock that went back has cost}.
 local function age()
   local now, kept, hide = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
-  local cursor, limit, cleared, cost = ARGV[5], tonumber(ARGV[6]), 0, 0
+  local limit, cleared, cost, cursor = tonumber(ARGV[6]), 0, 0, nil
+  local at, place = ARGV[5]:match('^(.*):(.*)$')
   for _, window in ipairs(kept.windows) do
-    limit, cursor, cost = age_window(window, now, cursor, limit)
+    limit, cursor, cost = age_window(window, now, window[1] == at and place or '0', limit)
     cleared = cleared + cost
-    if limit <= 0 then return {1, cursor, cleared} end
+    if limit <= 0 then return {1, window[1] .. ':' .. cursor, cleared} end
   end
   if kept.half_life_s > 0 then
-    limit, cursor, cost = age_trending(now, kept.half_life_s, limit)
+    limit, cost = age_trending(now, kept.half_life_s, limit)
     cleared = cleared + cost
-    if limit <= 0 then return {1, cursor, cleared} end
+    if limit <= 0 then return {1, ':0', cleared} end
     note_ranks('trending', board .. ':trending', MINUTE, hide, now)
   end
   for _, window in ipairs(kept.windows) do note_ranks(window[1], key_of('window', window), window[2], hide, now) end
   note_ranks('all', board, MINUTE, hide, now)
-  return {0, '0', cleared}
+  return {0, ':0', cleared}
 end
 
 -- What is asked for: the scores' key, their buckets' width, what each is to be multiplied by, and whether time must pass
@@ -186,31 +195,50 @@ local function reset()
   redis.call('ZCARD', board)
   local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
   for _, window in ipairs(kept.windows) do drop_window(window) end
-  forget_trending()
-  forget_generations('authors')
-  forget_generations('posts')
-  redis.call('UNLINK', board .. ':windows', board .. ':ranks:all', board .. ':ranks_before:all', board .. ':lacking')
+  clear_trending()
+  drop_generations('authors')
+  drop_generations('posts')
+  redis.call('UNLINK', board .. ':ranks:all', board .. ':ranks_before:all')
+  redis.call('UNLINK', board .. ':windows', board .. ':lacking', board .. ':begun')
   return redis.call('UNLINK', board, shown, seen)
 end
 
--- Copy what a board is into three keys that live for so many seconds. Answers how many names it has, what it has applied.
+-- Copy what a board is into three keys that live for so many seconds. Answers how many names it has, what its scores can
+-- lack, what it has applied.
 local function copy()
   for i = 1, 3 do
     redis.call('COPY', KEYS[i], KEYS[4 + i])
     redis.call('EXPIRE', KEYS[4 + i], ARGV[2])
   end
-  return {redis.call('ZCARD', KEYS[5]), redis.call('HGETALL', KEYS[4])}
+  local lacking = redis.call('HGET', board .. ':lacking', 'all') or '0'
+  return {redis.call('ZCARD', KEYS[5]), lacking, redis.call('HGETALL', KEYS[4])}
 end
 
--- Put what three keys hold in the board's place.
+-- Put what three keys each hold in the boards' place, all or none. Answers 0 where they do not hold what they should, and
+-- nothing was changed.
 local function replace()
-  reset()
-  for i = 1, 3 do
-    if redis.call('EXISTS', KEYS[4 + i]) == 1 then
-      redis.call('RENAME', KEYS[4 + i], KEYS[i])
-      redis.call('PERSIST', KEYS[i])
+  local boards = #KEYS / 6
+  for place = 0, boards - 1 do
+    local scores, displays, spellings = unpack(KEYS, 6 * place + 4, 6 * place + 6)
+    local there = {redis.call('ZCARD', scores), redis.call('HLEN', displays), redis.call('HLEN', spellings)}
+    for i = 1, 3 do
+      if there[i] ~= tonumber(ARGV[4 * place + 1 + i]) then return 0 end
     end
   end
+  for place = 0, boards - 1 do
+    board, shown, seen = unpack(KEYS, 6 * place + 1, 6 * place + 3)
+    reset()
+    for i = 1, 3 do
+      local copied = KEYS[6 * place + 3 + i]
+      if redis.call('EXISTS', copied) == 1 then
+        redis.call('RENAME', copied, KEYS[6 * place + i])
+        redis.call('PERSIST', KEYS[6 * place + i])
+      end
+    end
+    local lacking = ARGV[4 * place + 5]
+    if tonumber(lacking) > 0 then redis.call('HSET', board .. ':lacking', 'all', lacking) end
+  end
+  return 1
 end
 
 local verbs = {

@@ -6,9 +6,10 @@ Pub/Sub or HTTP, or a clock of its own.
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -22,10 +23,10 @@ from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 AGE_NAMES: Final = 1_024
 """So many names at most leave a window in one step, which takes Redis 5 to 15 ms on a board of a million."""
 
-MAX_AGE_STEPS: Final = 50
-"""A reader waits for no more of them than these, half a second or so; beyond it what it reads is still a little old."""
+AGING_S: Final = 0.3
+"""A reader waits no longer for what has left a window to be taken out; beyond that what it reads is a little old."""
 
-SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "authors", "windows", "pages"))
+SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "entries", "windows", "pages"))
 """Every step that a board takes inside Redis."""
 
 
@@ -113,7 +114,8 @@ class Scoreboard:
         self._changes = 0
         self._newest = 0
         self._aged_bucket = -1
-        self._cursor = "0"
+        self._aging = asyncio.Lock()
+        self._cursor = ":0"
 
     @property
     def is_timed(self) -> bool:
@@ -188,12 +190,16 @@ class Scoreboard:
     async def age(self) -> bool:
         """Take a step of what time does to the windows and the trending scores; True where there may be more to do.
 
-        Raises `StoreError`. Any number of processes may do so side by side, but one that `keeps_time` for nobody does
-        nothing: its clock is no measure for whoever counts.
+        Raises `StoreError`. Any number of processes may do so side by side, and all who ask in one take step after step
+        together; but one that `keeps_time` for nobody does nothing: its clock is no measure for whoever counts.
         """
         self.due.clear()
         if not (self.is_timed and self.keeps_time()):
             return False
+        async with self._aging:
+            return await self._age()
+
+    async def _age(self) -> bool:
         bucket = self._bucket
         reply = await self._store.run(
             SCRIPT,
@@ -233,38 +239,40 @@ class Scoreboard:
     async def reset(self) -> None:
         """Delete all scores in one step; what comes is counted on, also by a daemon that runs. Raises `StoreError`."""
         await self._store.run(SCRIPT, self.keys, "reset")
+        self.touched()
+
+    def touched(self) -> None:
+        """Note that the scores may be other ones now."""
         self._changes += 1
 
-    async def copy(self, copies: Sequence[str], life_s: int) -> tuple[int, dict[str, int]]:
+    async def copy(self, copies: Sequence[str], life_s: int) -> tuple[int, int, dict[str, int]]:
         """Copy the scores and what belongs to them into three prefixed keys, in one step. Raises `StoreError`.
 
-        Returns how many names these are, and the last batch of each stream that is in them.
+        Returns how many names these are, what their scores can lack, and the last batch of each stream that is in them.
         """
         reply = await self._store.run(SCRIPT, [*self.keys, self.applied_key, *copies], "copy", life_s)
-        total, flat = cast("tuple[int, list[bytes]]", reply)
-        return total, dict(zip((stream.decode() for stream in flat[::2]), map(int, flat[1::2]), strict=True))
-
-    async def replace(self, copies: Sequence[str]) -> None:
-        """Put three such keys in the scores' place, in one step; all else as `reset` does. Raises `StoreError`."""
-        await self._store.run(SCRIPT, [*self.keys, self.applied_key, *copies], "replace")
-        self._changes += 1
+        total, lacking, flat = cast("tuple[int, bytes, list[bytes]]", reply)
+        applied = dict(zip((stream.decode() for stream in flat[::2]), map(int, flat[1::2]), strict=True))
+        return total, int(float(lacking)), applied
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         keys, hidden = self.keys[:2], self._hidden()
         which, buckets_of = self._which(window), self._buckets_of(window) if history else b"null"
         arguments = (msgspec.json.encode(hidden) if hidden else b"[]", which, buckets_of, *place)
-        steps = 0
-        while True:
-            reply = await self._store.run(SCRIPT, keys, verb, self._now, *arguments, writes=False)
-            reading = Reading(*cast("list[Any]", reply))
-            if not reading.stale or steps == MAX_AGE_STEPS or not self.keeps_time():
-                break
-            steps += 1
-            await self.age()
+        reading = await self._read(keys, verb, arguments)
+        if reading.stale and self.keeps_time():
+            until_s = time.monotonic() + AGING_S
+            while await self.age() and time.monotonic() < until_s:
+                pass
+            reading = await self._read(keys, verb, arguments)
         factor = float(reading.factor) if window == TRENDING else None
         lacking = float(reading.lacking)
         lacking = int(lacking) if factor is None else _rounded(lacking * factor)
         return Page(reading.total, self._rows(reading, factor), lacking)
+
+    async def _read(self, keys: Sequence[str], verb: str, arguments: Sequence[bytes | int | str]) -> Reading:
+        reply = await self._store.run(SCRIPT, keys, verb, self._now, *arguments, writes=False)
+        return Reading(*cast("list[Any]", reply))
 
     def _which(self, window: str) -> bytes:
         """Name the scores of a window as scoreboard.lua reads it."""
@@ -318,7 +326,7 @@ class Scoreboard:
 
     def _one_by_one(self, messages: Sequence[Message], displays: dict[str, str]) -> tuple[bytes, bytes, bytes]:
         """Write names with their authors and posts as scoreboard.lua takes them, in the order in which they came."""
-        entries = []
+        entries, gone = [], []
         for message in messages:
             count = len(message.names)
             authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
@@ -332,7 +340,7 @@ class Scoreboard:
                         entry += (identity, author, "" if identity == spelling else spelling, post_id)
                 entries.append((start, entry))
                 self._newest = max(self._newest, start)
-        gone = [post_id for message in messages for post_id in message.gone]
+            gone += [(post_id, len(entries)) for post_id in message.gone]
         return msgspec.json.encode({"entries": entries, "gone": gone}), b"", msgspec.json.encode(displays)
 
     def _counted(
@@ -364,6 +372,28 @@ class Scoreboard:
         return int(score)
 
 
+class Replacement(NamedTuple):
+    """What comes in a board's place: three prefixed keys, how much is in each, and what its scores can lack."""
+
+    board: Scoreboard
+    keys: Sequence[str]
+    sizes: tuple[int, int, int]
+    lacking: int
+
+
+async def replace(store: Store, replacements: Sequence[Replacement]) -> bool:
+    """Put what was made ready in the boards' place, all of them in one step; all else is as after `reset`.
+
+    False where the keys do not hold any more what they should: nothing was changed then. Raises `StoreError`.
+    """
+    keys = [key for one in replacements for key in (*one.board.keys, *one.keys)]
+    arguments = [number for one in replacements for number in (*one.sizes, one.lacking)]
+    done = await store.run(SCRIPT, keys, "replace", *arguments)
+    for one in replacements:
+        one.board.touched()
+    return bool(done)
+
+
 def _rounded(score: float) -> float:
     return float(f"{score:.6g}")
 
@@ -371,4 +401,6 @@ def _rounded(score: float) -> float:
 def _change(rank: int, before: bytes | None) -> int | Literal["new"] | msgspec.UnsetType:
     if before is None:
         return "new" if rank <= RANKED else msgspec.UNSET
+    if not before:
+        return msgspec.UNSET
     return int(before) - rank

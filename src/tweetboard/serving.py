@@ -3,18 +3,20 @@
 What lives here: listening, and refusing requests that are none of ours. What must not: any route (api.py).
 """
 
+import asyncio
 import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from tweetboard.answers import ProblemFound
+from tweetboard.answers import Problem, ProblemFound, respond_problem
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
@@ -24,21 +26,13 @@ MAX_LINE_BYTES: Final = 32_768
 MAX_KNOWN_HOSTS: Final = 1_000
 """Spellings of Host that have been let in are remembered, for reading one costs as much as answering."""
 
+log = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve an application; yields its address as a URL. Raises `OSError` where the port cannot be had."""
-    server_log = logging.getLogger(f"{__name__}.server")
-    server_log.addFilter(_is_no_malformed_request)
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        logger=server_log,
-        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-        handle_signals=False,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_LINE_BYTES,
-    )
+    runner = _Runner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -48,6 +42,48 @@ async def listening(application: web.Application, host: str, port: int) -> Async
         yield f"http://{shown}:{bound[1]}"
     finally:
         await runner.cleanup()
+
+
+class _Connection(web.RequestHandler):
+    """A connection that says in a problem document, too, that what came is no request."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be read, or whatever else no route has answered; the connection ends with it."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        told = (message or "").strip().partition("\n")[0].rstrip(":")
+        response = respond_problem(Problem(HTTPStatus(status).phrase, status, f"this is no request: {told}"))
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes such connections."""
+
+    def __call__(self) -> _Connection:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            logger=log,
+            access_log=None,  # type: ignore[arg-type] # so aiohttp is told to write none
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+        )
+
+
+class _Runner(web.AppRunner):
+    """Serves an application over such a server."""
+
+    async def _make_server(self) -> _Server:
+        server = await super()._make_server()
+        return _Server(server.request_handler, request_factory=server.request_factory)
 
 
 def port_is_free(host: str, port: int) -> bool:
@@ -86,11 +122,6 @@ class Hosts:
             raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
         if len(self._known) < MAX_KNOWN_HOSTS and spelling:
             self._known.add(spelling)
-
-
-def _is_no_malformed_request(record: logging.LogRecord) -> bool:
-    """Keep tracebacks out of the log that anybody could fill it with; aiohttp has answered such a request with 400."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _is_address(host: str) -> bool:

@@ -72,6 +72,6 @@ local function unspell(name, spelling)
   for other, count in pairs(all) do
     if count > (all[best] or 0) then best = other end
   end
-  redis.call('HSET', shown, name, best)
-  redis.call('HSET', seen, name, cjson.encode(all))
+  if best then redis.call('HSET', shown, name, best) end
+  if next(all) then redis.call('HSET', seen, name, cjson.encode(all)) else redis.call('HDEL', seen, name) end
 end

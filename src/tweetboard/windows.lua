@@ -13,6 +13,8 @@
 -- board:from:trending      hash    `landmark`, when a post would count 1; `half_life`; `latest`, the last clock; `next`, the
 --                                  later one's landmark, and `begun`, since when there is one
 -- board:windows            string  what is kept of the above, as it was configured at the last apply
+-- board:begun              hash    where posts can be taken away again: under '' how many steps have added such, and for what
+--                                  has begun anew since (NAME, trending, trending:next) how many had before
 
 -- A landmark lies so many half-lives ahead when it is chosen, that what a post counts can grow from almost nothing to
 -- almost all that a number can hold. For the last of that time posts count from the next landmark on too, for so long that
@@ -36,7 +38,16 @@ end
 
 local function set_from(window, start) redis.call('SET', key_of('from', window), string.format('%.0f', start)) end
 
-local function forget(window)
+local function next_step() return redis.call('HINCRBY', board .. ':begun', '', 1) end
+
+-- Note that of what came so far nothing is in some scores.
+local function note_begun(kind)
+  local steps = redis.call('HGET', board .. ':begun', '')
+  if steps then redis.call('HSET', board .. ':begun', kind, steps) end
+end
+
+local function clear_window(window)
+  note_begun(window[1])
   local keys = {key_of('window', window), key_of('buckets', window)}
   for _, start in ipairs(redis.call('ZRANGE', key_of('buckets', window), 0, -1)) do
     keys[#keys + 1] = bucket_key(window, tonumber(start))
@@ -44,15 +55,16 @@ local function forget(window)
   in_slices(keys, function(first, last) redis.call('UNLINK', unpack(keys, first, last)) end)
 end
 
-local function forget_trending()
+local function clear_trending()
   local ranks, before = board .. ':ranks:trending', board .. ':ranks_before:trending'
   redis.call('UNLINK', board .. ':trending', board .. ':trending:next', board .. ':from:trending', ranks, before)
-  redis.call('HDEL', board .. ':lacking', 'trending')
+  redis.call('HDEL', board .. ':lacking', 'trending', 'trending:next')
+  note_begun('trending')
 end
 
 -- Delete a window that is not kept any more.
 local function drop_window(window)
-  forget(window)
+  clear_window(window)
   redis.call('UNLINK', key_of('from', window), key_of('ranks', window), key_of('ranks_before', window))
 end
 
@@ -93,7 +105,7 @@ local function plan_settings(kept, text)
   for _, window in ipairs(kept.windows) do gone[window[1]] = nil end
   return {function()
     for _, window in pairs(gone) do drop_window(window) end
-    if kept.half_life_s == 0 then forget_trending() end
+    if kept.half_life_s == 0 then clear_trending() end
     redis.call('SET', board .. ':windows', text)
   end}
 end
@@ -108,10 +120,10 @@ local function plan_window(window, groups, now)
     local start = math.min(time - time % window[2], unfinished)
     return start >= begin and start
   end), {}, {}
-  if afresh then
+  if begin ~= from then
     writes[1] = function()
-      forget(window)
-      set_from(window, first)
+      if afresh then clear_window(window) end
+      set_from(window, begin)
     end
   end
   redis.call('ZCARD', key_of('buckets', window))
@@ -147,7 +159,7 @@ local function keep_trending_state(now, half_life, landmark, next_one, begun)
   local key = board .. ':from:trending'
   redis.call('HSET', key, 'landmark', landmark, 'latest', now, 'half_life', half_life)
   if next_one then
-    redis.call('HSET', key, 'next', next_one, 'begun', begun)
+    if redis.call('HSET', key, 'next', next_one, 'begun', begun) > 0 then note_begun('trending:next') end
   else
     redis.call('HDEL', key, 'next', 'begun')
   end
@@ -173,7 +185,7 @@ local function plan_trending(groups, now, half_life)
   local words, next_words = sums_in_set(key, weighted(groups, now, half_life, landmark), afresh), {}
   if next_one then next_words = sums_in_set(next_key, weighted(groups, now, half_life, next_one), false) end
   return {function()
-    if afresh then forget_trending() end
+    if afresh then clear_trending() end
     write('ZADD', key, words)
     write('ZADD', next_key, next_words)
     keep_trending_state(now, half_life, landmark, next_one, begun)
@@ -192,7 +204,7 @@ local function plan(groups, now, kept, text)
 end
 
 -- Take up to some `limit` names of a bucket out of a window. Answers how many these were, and where to go on.
-local function take_away(window, start, cursor, limit)
+local function drain_bucket(window, start, cursor, limit)
   local bucket, running = bucket_key(window, start), key_of('window', window)
   -- From the first name on: with a clock that goes back meanwhile, what is left of it must not be live again.
   local from = tonumber(redis.call('GET', key_of('from', window)) or 0)
@@ -228,7 +240,7 @@ local function age_window(window, now, cursor, limit)
   local begin = math.max(from, first) -- what has begun to leave leaves, also when the clock goes back a little meanwhile
   local newest = at_end(window, 'ZREVRANGE')
   if went_back or (newest and newest < begin) then
-    forget(window)
+    clear_window(window)
     set_from(window, went_back and first or begin)
     return limit, '0', went_back and 1 or 0
   end
@@ -236,7 +248,7 @@ local function age_window(window, now, cursor, limit)
   while oldest and oldest < begin do
     if limit <= 0 then return 0, cursor, 0 end
     local taken
-    taken, cursor = take_away(window, oldest, cursor, limit)
+    taken, cursor = drain_bucket(window, oldest, cursor, limit)
     limit = limit - taken - 1
     oldest = at_end(window, 'ZRANGE')
   end
@@ -251,47 +263,68 @@ local function sweep(key, exponent, limit)
   return math.max(limit - faded, 0)
 end
 
--- Sweep, and let the next landmark take over in time. Answers as `age_window` does.
+-- Sweep, and let the next landmark take over in time. Answers how many are left of the limit, and how much a clock that went
+-- back has cost.
 local function age_trending(now, half_life, limit)
   local key, next_key, lacking = board .. ':trending', board .. ':trending:next', board .. ':lacking'
   local landmark, afresh, went_back, next_one, begun = trending_state(now, half_life)
-  if not landmark then return limit, '0', 0 end
+  if not landmark then return limit, 0 end
   if afresh then
-    forget_trending()
-    return limit, '0', went_back and 1 or 0
+    clear_trending()
+    return limit, went_back and 1 or 0
   end
   limit = sweep(key, (now - landmark) / half_life, limit)
   if next_one and limit > 0 then limit = sweep(next_key, (now - next_one) / half_life, limit) end
   if next_one and now - begun >= FADED * half_life then
     redis.call('UNLINK', key)
     if redis.call('EXISTS', next_key) == 1 then redis.call('RENAME', next_key, key) end
-    local before, half = redis.call('HGET', lacking, 'trending'), (landmark - next_one) / half_life / 2
-    if before then redis.call('HSET', lacking, 'trending', tonumber(before) * 2 ^ half * 2 ^ half) end
+    local half = (landmark - next_one) / half_life / 2 -- the whole is less than the least number there is
+    local before = tonumber(redis.call('HGET', lacking, 'trending') or 0) * 2 ^ half * 2 ^ half
+    local since = tonumber(redis.call('HGET', lacking, 'trending:next') or 0)
+    if before + since > 0 then redis.call('HSET', lacking, 'trending', before + since) end
+    redis.call('HDEL', lacking, 'trending:next')
+    local steps = redis.call('HGET', board .. ':begun', 'trending:next')
+    if steps then redis.call('HSET', board .. ':begun', 'trending', steps) end
     landmark, next_one = next_one, nil
   end
   keep_trending_state(now, half_life, landmark, next_one, begun)
-  return limit, '0', 0
+  return limit, 0
 end
 
--- Take one of a name that came at a time out of the windows and the trending scores, where it is in them.
-local function take_back(name, time, kept, now)
-  for _, window in ipairs(kept.windows) do
+-- What takes one of a name that came at a time, in a step, out of the windows and the trending scores, where it is in them.
+local function subtractor(kept, now)
+  local begun, froms = {}, {}
+  local all = redis.call('HGETALL', board .. ':begun')
+  for i = 1, #all, 2 do begun[all[i]] = tonumber(all[i + 1]) end
+  for _, window in ipairs(kept.windows) do froms[window[1]] = tonumber(redis.call('GET', key_of('from', window)) or nil) end
+
+  local function from_window(window, name, time)
     local start = time - time % window[2]
+    if start < (froms[window[1]] or start + 1) then return end -- what has begun to leave leaves with the others
     local bucket, running = bucket_key(window, start), key_of('window', window)
-    if redis.call('TYPE', bucket).ok == 'hash' and tonumber(redis.call('HGET', bucket, name) or 0) > 0 then
-      if redis.call('HINCRBY', bucket, name, -1) <= 0 then redis.call('HDEL', bucket, name) end
-      if tonumber(redis.call('ZINCRBY', running, -1, name)) <= 0 then redis.call('ZREM', running, name) end
-    end
+    if redis.call('TYPE', bucket).ok ~= 'hash' or tonumber(redis.call('HGET', bucket, name) or 0) <= 0 then return end
+    if redis.call('HINCRBY', bucket, name, -1) <= 0 then redis.call('HDEL', bucket, name) end
+    if tonumber(redis.call('ZINCRBY', running, -1, name)) <= 0 then redis.call('ZREM', running, name) end
   end
-  if kept.half_life_s == 0 then return end
-  local landmark, _, _, next_one = trending_state(now, kept.half_life_s)
-  for key, from in pairs({[board .. ':trending'] = landmark, [board .. ':trending:next'] = next_one}) do
-    local score = redis.call('ZSCORE', key, name)
-    local weight = 2 ^ ((time - from) / kept.half_life_s)
+
+  local function from_trending(key, landmark, name, time)
+    local score, weight = redis.call('ZSCORE', key, name), 2 ^ ((time - landmark) / kept.half_life_s)
     if score and tonumber(score) - weight > weight / 1000 then
       redis.call('ZADD', key, tonumber(score) - weight, name)
     elseif score then
       redis.call('ZREM', key, name) -- nothing but what rounding has left
+    end
+  end
+
+  local landmark, next_one, _
+  if kept.half_life_s > 0 then landmark, _, _, next_one = trending_state(now, kept.half_life_s) end
+  return function(name, time, step)
+    for _, window in ipairs(kept.windows) do
+      if step > (begun[window[1]] or 0) then from_window(window, name, time) end
+    end
+    if landmark and step > (begun.trending or 0) then from_trending(board .. ':trending', landmark, name, time) end
+    if next_one and step > (begun['trending:next'] or 0) then
+      from_trending(board .. ':trending:next', next_one, name, time)
     end
   end
 end

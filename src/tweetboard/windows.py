@@ -70,8 +70,9 @@ class Kept(NamedTuple):
 
     @property
     def sets(self) -> int:
-        """How many sets and hashes of scores a name goes into."""
-        return 1 + 2 * len(self.windows) + (self.half_life_s > 0) + (self.once_s > 0) + (self.forget_s > 0)
+        """How many sets and hashes of scores a name goes into; one that may be let go again takes as long as two."""
+        more = [self.half_life_s, self.once_s, self.forget_s, self.max_members]
+        return 1 + 2 * len(self.windows) + sum(one > 0 for one in more)
 
     @property
     def finest_s(self) -> int:
