@@ -175,7 +175,7 @@ class Network:
         for rival in [*self._wandering]:
             if command.batch is None or rival.batch is None or rival.fate != "wandering":
                 continue
-            chance = 0.2 if rival.batch[0] == command.batch[0] else 0.7
+            chance = 0.12 if rival.batch[0] == command.batch[0] else 0.7
             if rival.batch[1] == command.batch[1] and self._rng.random() < chance:
                 self._come_late(rival)
 

@@ -179,7 +179,8 @@ async def keys_of(store: Store) -> list[bytes]:
     return cast("list[bytes]", await store.execute("KEYS", "*"))
 
 
-KEPT = '{"windows":[["5m",5,60],["9s",3,3]],"half_life_s":3600}'
+NOTHING = '"once_s":0,"forget_s":0,"max_members":0}'
+KEPT = '{"windows":[["5m",5,60],["9s",3,3]],"half_life_s":3600,' + NOTHING
 
 
 def a_command(rng: random.Random) -> list[Word]:
@@ -200,13 +201,19 @@ def a_command(rng: random.Random) -> list[Word]:
     )
     now: Word = rng.choice((95, 100, 105, 400, 9_000))
     kept: Word = rng.choice(
-        ('{"windows":[["5m",5,60]],"half_life_s":30}', '{"windows":[["9s",3,3]],"half_life_s":0}', *[KEPT] * 4)
+        (
+            *(
+                '{"windows":[["5m",5,60]],"half_life_s":30,' + NOTHING,
+                '{"windows":[["9s",3,3]],"half_life_s":0,' + NOTHING,
+            ),
+            *[KEPT] * 4,
+        )
     )
     append: list[Word] = ["EVAL", journal, *keys, "append", "x", *batch]
     at: list[Word] = [board, f"{board}:spelling", f"{board}:spellings"]
     step: list[Word] = ["apply", "x", token, seq, seq, now, kept, *names]
     apply: list[Word] = ["EVAL", scoreboard, 5, *at, f"{board}:applied", "s", *step]
-    age: list[Word] = ["EVAL", scoreboard, 1, board, "age", now, kept, "[]", "0", 100]
+    age: list[Word] = ["EVAL", scoreboard, 1, board, "age", now, kept, "[]", rng.choice((":0", "5m:0")), 100]
     commands: list[list[Word]] = [
         ["EVAL", journal, *keys, "begin", "x", token, '["b1:applied","b2:applied"]', rng.choice(("[]", '["t1"]'))],
         ["EVAL", journal, *keys, "look", "x", token, rng.choice(("0", "100.5"))],
