@@ -5,8 +5,8 @@
 --        ARGV: verb, stream, session, first, last, now, kept, names.
 -- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
 -- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
--- top    KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, offset, limit.
--- near   KEYS: board, shown.  ARGV: verb, now, hidden, scores, the history's window or null, name, how many around it.
+-- top    KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, offset, limit] as JSON.
+-- near   KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, name, how many around it].
 -- reset  KEYS: board, shown, seen.
 -- copy   KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
 -- replace  KEYS: of each board board, shown, seen, three others.
@@ -162,13 +162,13 @@ end
 -- names and scores by turns, how they are shown, what scores are to be multiplied by, whether ranks before are known,
 -- these, counts by bucket, how much a score may lack at most}.
 local function read_page(locate)
-  local now, hide, scores = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+  local now, hide, scores, window, at, count = unpack(cjson.decode(ARGV[2]))
   local set, width, factor, stale = chosen(scores, now)
-  local first, limit = locate(set, hide)
+  local first, limit = locate(at, count, set, hide)
   local total, above, rows = page(set, hide, first, limit)
   local names = {}
   for i = 1, #rows, 2 do names[#names + 1] = rows[i] end
-  local before, window = ranks_before(scores[1], width, names, now), cjson.decode(ARGV[5])
+  local before = ranks_before(scores[1], width, names, now)
   return {
     stale and 1 or 0, total, first, above, rows, read('HMGET', shown, names), string.format('%.17g', factor),
     before and 1 or 0, before or {}, type(window) == 'table' and history(window, names, now) or {},
@@ -177,13 +177,13 @@ local function read_page(locate)
 end
 
 local function top()
-  return read_page(function() return tonumber(ARGV[6]), tonumber(ARGV[7]) end)
+  return read_page(function(offset, limit) return offset, limit end)
 end
 
 -- The rows around a name, as many on each side of it; none where it is not there, or hidden.
 local function near()
-  return read_page(function(set, hide)
-    local place, around = place_of(set, hide, ARGV[6]), tonumber(ARGV[7])
+  return read_page(function(name, around, set, hide)
+    local place = place_of(set, hide, name)
     if not place then return 0, 0 end
     local first = math.max(place - around, 0)
     return first, place + around - first + 1

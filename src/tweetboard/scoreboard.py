@@ -256,36 +256,35 @@ class Scoreboard:
         return total, int(float(lacking)), applied
 
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
-        keys, hidden = self.keys[:2], self._hidden()
-        which, buckets_of = self._which(window), self._buckets_of(window) if history else b"null"
-        arguments = (msgspec.json.encode(hidden) if hidden else b"[]", which, buckets_of, *place)
-        reading = await self._read(keys, verb, arguments)
+        asked = (self._hidden(), self._which(window), self._buckets_of(window) if history else None, *place)
+        reading = await self._read(verb, asked)
         if reading.stale and self.keeps_time():
             until_s = time.monotonic() + AGING_S
             while await self.age() and time.monotonic() < until_s:
                 pass
-            reading = await self._read(keys, verb, arguments)
+            reading = await self._read(verb, asked)
         factor = float(reading.factor) if window == TRENDING else None
         lacking = float(reading.lacking)
         lacking = int(lacking) if factor is None else _rounded(lacking * factor)
         return Page(reading.total, self._rows(reading, factor), lacking)
 
-    async def _read(self, keys: Sequence[str], verb: str, arguments: Sequence[bytes | int | str]) -> Reading:
-        reply = await self._store.run(SCRIPT, keys, verb, self._now, *arguments, writes=False)
+    async def _read(self, verb: str, asked: tuple[object, ...]) -> Reading:
+        question = msgspec.json.encode((self._now, *asked))
+        reply = await self._store.run(SCRIPT, self.keys[:2], verb, question, writes=False)
         return Reading(*cast("list[Any]", reply))
 
-    def _which(self, window: str) -> bytes:
+    def _which(self, window: str) -> object:
         """Name the scores of a window as scoreboard.lua reads it."""
         if window == ALL:
-            return b'["all"]'
+            return (ALL,)
         if window == TRENDING:
-            return msgspec.json.encode([window, self.kept.half_life_s])
-        return msgspec.json.encode(next(one for one in self.kept.windows if one.name == window))
+            return (TRENDING, self.kept.half_life_s)
+        return next(one for one in self.kept.windows if one.name == window)
 
-    def _buckets_of(self, window: str) -> bytes:
+    def _buckets_of(self, window: str) -> object:
         """Name the window in whose buckets the history of some scores is told."""
         longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
-        return msgspec.json.encode(next((one for one in self.kept.windows if one.name == window), longest))
+        return next((one for one in self.kept.windows if one.name == window), longest)
 
     def _rows(self, reading: Reading, factor: float | None) -> list[Row]:
         names, scores = reading.rows[::2], reading.rows[1::2]
