@@ -14,7 +14,7 @@ from tweetboard.backup import Name, exported, imported
 from tweetboard.channel import Message
 from tweetboard.errors import ConfigurationError, StoreRefused
 from tweetboard.formats.hashtags import fold
-from tweetboard.scoreboard import Scoreboard
+from tweetboard.scoreboard import Scoreboard, load
 from tweetboard.store import Store
 from tweetboard.windows import Kept, window
 
@@ -133,6 +133,32 @@ async def test_where_redis_has_lost_what_came_no_board_is_touched(store: Store, 
         with pytest.raises(StoreRefused, match="has lost what came from file; no board was changed"):
             await imported(store, boards, lines, "file")
     assert {name: await rows_of(board) for name, board in boards.items()} == before
+
+
+@pytest.mark.parametrize("kind", ["", ":authors", ":posts", ":begun", ":lacking", ":windows", ":buckets:5m"])
+async def test_where_a_key_is_another_programs_no_board_is_touched(store: Store, kind: str) -> None:
+    boards = {"hashtags": a_board(store), "usernames": Scoreboard(store, "usernames", "usernames_scoreboard")}
+    await apply(store, boards["usernames"], 1, ["ann"])
+    lines = [line for board in reversed(boards.values()) for line in await lines_of(store, board)]
+    await apply(store, boards["usernames"], 2, ["ben"])
+    await apply(store, boards["hashtags"], 1, ["tea"])
+    key = f"hashtags_scoreboard{kind}"
+    await store.execute("DEL", key)
+    await store.execute("XADD", key, "*", "a", 1)
+    with pytest.raises(StoreRefused, match="WRONGTYPE"):
+        await imported(store, boards, lines, "file")
+    assert [name for name, _, _ in await rows_of(boards["usernames"])] == ["ben", "ann"]
+
+
+async def test_a_copy_lives_from_its_first_name_on_for_an_hour(store: Store) -> None:
+    """Whoever is killed while loading leaves nothing for ever."""
+    copies = ["a", "b", "c"]
+    await load(store, copies, [("tea", 2, "Tea", '{"Tea":2}'), ("salt", 2**53, "", "")], 3_600)
+    lives = [cast("int", await store.execute("TTL", key)) for key in copies]
+    assert all(3_500 < life <= 3_600 for life in lives)
+    assert await store.execute("ZRANGE", "a", 0, -1, "WITHSCORES") == [b"tea", b"2", b"salt", b"9007199254740992"]
+    assert await store.execute("HGETALL", "b") == {b"tea": b"Tea"}
+    assert await store.execute("HGETALL", "c") == {b"tea": b'{"Tea":2}'}
 
 
 async def test_several_boards_come_out_and_go_in(store: Store) -> None:

@@ -72,3 +72,10 @@ def test_hashtags_at_a_path_are_left_out_like_all_others() -> None:
     paths = [Path("tags", are_tags=True), Path("codes")]
     kept = Filtered(lambda _: [post], settings, skipped, paths).decode(Block())
     assert ([one.fields for one in kept], dict(skipped)) == ([(("tea",), ("x", "42"))], {"hashtag": 2})
+
+
+def test_what_is_gone_passes_every_filter() -> None:
+    """What it takes away may have come before somebody wanted less."""
+    gone = Post("1", 0, "", is_gone=True)
+    settings = FilterSettings(languages=["en"], bots=False, min_hashtag_length=3, numeric_hashtags=False)
+    assert filtered(settings, gone, speaking("de")) == ([gone], {"language": 1})

@@ -208,12 +208,30 @@ def test_posts_that_are_gone_weigh_more_than_names(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10 * GONE_NAMES)
     box = Outbox(0, [Channel("gone", hashtags, with_ids=True)], bucket_s=1, published=Published())
     for number in range(5):
-        box.gather(Read([], gone=[f"{number}/{place}" for place in range(6)]), f"p{number}", NOW)
+        box.gather(Read([Post(f"{number}/{place}", 0, "", is_gone=True) for place in range(6)]), f"p{number}", NOW)
     gone = []
     while (batch := box.next()) is not None:
         box.acknowledge(batch)
         gone.append(len(decode_head(message("x", "me", batch.seq, batch.bodies["gone"])).gone))
     assert gone == [12, 12, 6]
+
+
+def test_what_is_gone_keeps_its_place_among_the_names() -> None:
+    channels = [Channel("hashtags", hashtags, with_ids=True), Channel("usernames", authors)]
+    box = Outbox(0, channels, bucket_s=1, published=(published := Published()), keep_ids=True)
+    first, second, gone = post("a", "x", "y", post_id="1"), post("b", post_id="2"), Post("1", 0, "", is_gone=True)
+    box.gather(Read([gone, first, second]), "p", NOW)
+    box.gather(Read([gone, first]), "q", NOW)
+    batch = box.next()
+    assert batch is not None
+    assert json.loads(b"{" + batch.bodies["hashtags"]) == {
+        "times": [[NOW, 4]],
+        "names": ["x", "y", "x", "y"],
+        "posts": [["1", 2], ["1", 2]],
+        "gone": [["1", 0], ["1", 2]],
+    }
+    assert json.loads(b"{" + batch.bodies["usernames"]) == {"times": [[NOW, 3]], "names": ["a", "b", "a"]}
+    assert (published.posts, published.names, batch.ids) == (3, 7, ["1", "2", "1"])
 
 
 def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:

@@ -24,6 +24,7 @@ KEPT: Final = Kept((window("30s"), window("1h")), HALF_LIFE_S, 0, 0, FORGET_S)
 
 
 Posts = Sequence[tuple[int, str, Sequence[str]]]
+Events = Sequence[tuple[int, str, Sequence[str]] | str]
 
 
 class Board:
@@ -49,12 +50,21 @@ class Board:
         return self
 
     def message(self, posts: Posts, gone: Sequence[str] = (), *, author: str = "", stream: str = "x") -> Message:
+        return self.batch([*posts, *gone], author=author, stream=stream)
+
+    def batch(self, events: Events, *, author: str = "", stream: str = "x") -> Message:
+        """Put posts, and ids of what is gone, into a message as they come."""
         self.seq[stream] += 1
-        times = [(time, len(names)) for time, _, names in posts if names]
-        names = [name for _, _, names in posts for name in names]
-        message = Message(stream, "me", self.seq[stream], times, names, authors=[author] * len(names))
-        message.posts = [(post_id, len(names)) for _, post_id, names in posts if names]
-        message.gone = list(gone)
+        message = Message(stream, "me", self.seq[stream], [], [])
+        for event in events:
+            if isinstance(event, str):
+                message.gone.append((event, len(message.names)))
+            elif event[2]:
+                time, post_id, names = event
+                message.times.append((time, len(names)))
+                message.posts.append((post_id, len(names)))
+                message.names += names
+        message.authors = [author] * len(message.names)
         return message
 
     async def apply(self, posts: Posts = (), gone: Sequence[str] = (), *, author: str = "", stream: str = "x") -> None:
@@ -72,6 +82,7 @@ NAMES = st.lists(st.sampled_from(["tea", "Tea", "TEA", "salt", "Salt", "bread"])
 STEPS = st.one_of(
     st.tuples(st.just("posts"), st.lists(st.tuples(st.integers(-45, 5), NAMES, st.booleans()), max_size=5)),
     st.tuples(st.just("gone"), st.lists(st.integers(0, 30), max_size=4)),
+    st.tuples(st.just("batch"), st.none()),
     st.tuples(st.just("apply"), st.none()),
     st.tuples(st.just("pass"), st.integers(0, 25)),
     st.tuples(st.just("restart"), st.none()),
@@ -94,26 +105,31 @@ class History:
         self.posts: dict[str, Post] = {}
         self.free: list[str] = []
         self.number = 0
+        self.events: list[tuple[int, str, Sequence[str]] | str] = []
         self.waiting: list[Message] = []
 
+    def end_batch(self) -> None:
+        self.waiting.append(self.board.batch(self.events))
+        self.events = []
+
     async def apply(self) -> None:
+        if self.events:
+            self.end_batch()
         if self.waiting:
             await self.board.take(*self.waiting)
             self.waiting = []
 
     def post(self, posts: list[tuple[int, list[str], bool]]) -> None:
         """Bring posts, of which one may have the id of a post that is gone."""
-        new = []
         for offset, names, again in posts:
             post_id = self.free.pop() if again and self.free else f"id{self.number}"
             self.number += 1
-            new.append((self.board.now + offset, post_id, names))
+            self.events.append((self.board.now + offset, post_id, names))
             self.posts[post_id] = Post(self.board.now + min(offset, 0), self.board.now, names)
-        self.waiting.append(self.board.message(new))
 
     def lose(self, numbers: list[int]) -> None:
         gone = [f"id{number}" for number in numbers]
-        self.waiting.append(self.board.message([], gone))
+        self.events += gone
         self.free += [one for one in gone if self.posts.pop(one, None) is not None]
 
 
@@ -125,6 +141,8 @@ async def carried_out(board: Board, steps: list[tuple[str, object]]) -> list[Pos
             history.post(cast("list[tuple[int, list[str], bool]]", what))
         elif step == "gone":
             history.lose(cast("list[int]", what))
+        elif step == "batch":
+            history.end_batch()
         else:
             await history.apply()
             if step == "pass":
@@ -226,6 +244,30 @@ async def test_it_makes_no_difference_which_batches_are_one_step(store: Store, *
     assert await board.read() == await board.read("1h") == {"tea": 1}
     await board.apply([], ["1"])
     assert await board.read() == await board.read("1h") == await board.read("trending") == {}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_comes_twice_under_one_id_goes_with_it(store: Store, *, at_once: bool) -> None:
+    """As posts do that an upstream sends again and nobody knows to be the same."""
+    board = await Board(store, Kept((window("1h"),), 0, 60, 0, FORGET_S)).begin()
+    messages = [
+        board.message([(NOW - 4_000, "1", ["tea", "salt"])], author="ann"),
+        board.message([(NOW, "1", ["tea"])], author="ben"),
+    ]
+    for step in [messages] if at_once else [[message] for message in messages]:
+        await board.take(*step)
+    assert await board.read() == {"tea": 2, "salt": 1}
+    await board.apply([], ["1"])
+    assert await board.read() == await board.read("1h") == {}
+    await board.apply([(NOW, "2", ["tea"])], author="ben")
+    assert await board.read() == {"tea": 1}, "whose post was gone may come again"
+
+
+async def test_where_nothing_is_forgotten_any_more_what_is_gone_is_passed_over(store: Store) -> None:
+    """Batches that were gathered with other settings may wait in the journal."""
+    board = await Board(store, Kept(KEPT.windows, 0, 60, 0, 0)).begin()
+    await board.take(board.batch([(NOW, "1", ["tea"]), "1", (NOW, "2", ["salt"])], author="ann"))
+    assert await board.read() == await board.read("1h") == {"tea": 1, "salt": 1}
 
 
 async def test_a_post_is_gone_from_the_stream_that_says_so(store: Store) -> None:

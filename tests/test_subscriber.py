@@ -70,8 +70,8 @@ async def test_bare_hashtags_fold_like_all_others(store: Store) -> None:
         await wait_until(lambda: pipe.bare.held)
         for name in ["#Python", "python", "ＰＹＴＨＯＮ", "Python", "#Python", "#"]:
             await store.execute("PUBLISH", "hashtags", name)
-        await wait_until(lambda: pipe.subscribers["hashtags"].heard.bare_names == 5)
-        assert pipe.subscribers["hashtags"].heard.bare_names_dropped == 1
+        heard = pipe.subscribers["hashtags"].heard
+        await wait_until(lambda: (heard.bare_names, heard.bare_names_dropped) == (5, 1))
     (row,) = (await pipe.boards["hashtags"].top()).rows
     assert (row.name, row.display, row.score) == ("python", "Python", 5)
 

@@ -4,6 +4,7 @@ What lives here: the lines' shape; copying a board in one step, and putting one 
 not: files and flags (cli.py), or the steps inside Redis (scoreboard.lua).
 """
 
+import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Annotated, Final, TypeVar, cast
 import msgspec
 
 from tweetboard.errors import ConfigurationError, StoreRefused
-from tweetboard.scoreboard import Replacement, Scoreboard, replace
+from tweetboard.scoreboard import Replacement, Scoreboard, load, replace
 from tweetboard.store import Store
 
 VERSION: Final = 1
@@ -109,20 +110,18 @@ async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[
 
 async def _load(store: Store, copies: list[str], names: Iterator[Name]) -> tuple[int, int, int]:
     """Put names into three keys of ours; returns how much is in each."""
-    sizes = [0, 0, 0]
-    while chunk := [name for _, name in zip(range(CHUNK_NAMES), names, strict=False)]:
-        scores = [word for one in chunk for word in (one.score, one.name)]
-        shown = [word for one in chunk if one.display for word in (one.name, one.display)]
-        seen = [word for one in chunk if one.spellings for word in (one.name, msgspec.json.encode(one.spellings))]
-        await store.execute("ZADD", copies[0], *scores)
-        for key, words in ((copies[1], shown), (copies[2], seen)):
-            if words:
-                await store.execute("HSET", key, *words)
-        for place, count in enumerate((len(scores), len(shown), len(seen))):
-            sizes[place] += count // 2
-        for key in copies:
-            await store.execute("EXPIRE", key, TEMPORARY_S)
-    return sizes[0], sizes[1], sizes[2]
+    total = displays = spellings = 0
+    while chunk := list(itertools.islice(names, CHUNK_NAMES)):
+        total += len(chunk)
+        displays += sum(one.display != "" for one in chunk)
+        spellings += sum(one.spellings != {} for one in chunk)
+        rows = [(one.name, one.score, one.display, _encoded(one.spellings)) for one in chunk]
+        await load(store, copies, rows, TEMPORARY_S)
+    return total, displays, spellings
+
+
+def _encoded(spellings: dict[str, int]) -> str:
+    return msgspec.json.encode(spellings).decode() if spellings else ""
 
 
 def _names(numbered: Iterator[tuple[int, bytes]], head: Head, source: str) -> Iterator[Name]:

@@ -24,7 +24,8 @@ class Message(msgspec.Struct, gc=False):
     `times` are run lengths over `names`: (start of the finest bucket in Unix seconds, how many names). `names` stand in
     the order of arrival, spelled as their posts spell them, repeats kept. `displays` says how to show some that nobody
     would read as they stand. `authors`, one for each name, are there where a board asks for them,
-    and `posts`, run lengths over `names` too: (a post's id, how many names), and `gone`, ids of posts that are no more.
+    and `posts`, run lengths over `names` too: (a post's id, how many names), and `gone`, posts that are no more: (their
+    id, how many names came before that was said).
     """
 
     source: str
@@ -35,7 +36,7 @@ class Message(msgspec.Struct, gc=False):
     displays: dict[str, str] = {}
     authors: list[str] = []
     posts: list[tuple[str, int]] = []
-    gone: list[str] = []
+    gone: list[tuple[str, int]] = []
 
 
 GONE_NAMES: Final = 16
@@ -49,7 +50,7 @@ class Head(msgspec.Struct, gc=False):
     session: str
     seq: int
     times: list[tuple[int, int]]
-    gone: list[str] = []
+    gone: list[tuple[str, int]] = []
 
     @property
     def weight(self) -> int:

@@ -4,11 +4,12 @@
 -- Forgetting: what a post has added can be taken away again for a while after it came, and its author may count anew.
 --
 -- board:authors:NUMBER  hash  author and name -> when they have counted, in the while of that number: at most once in each
--- board:posts:NUMBER    hash  stream and id of a post -> what it has added, of those that came in that while
+-- board:posts:NUMBER    hash  stream and id -> what posts of that id have added that came in that while, mostly one
 --
 -- Entries are {time, {name, author, spelling, id, name, author, spelling, id...}}; an empty author is nobody, who always
--- counts, an empty spelling the name itself, an empty id a post that nobody can take away. Gone are {id, how many entries
--- came before that was said}. What a post has added is {time, {name, spelling, name, spelling...}, author, the step}.
+-- counts, an empty spelling the name itself, an empty id a post that nobody can take away, 0 the post of the name before.
+-- Gone are {id, how many entries came before that was said}: it takes away all that came with that id. What a post has
+-- added is {time, {name, spelling, name, spelling...}, author, the step}.
 
 local WORDS = 4 -- of each name in an entry
 local AUTHORS_LIFE = 4 -- whiles, for posts may come late
@@ -91,7 +92,6 @@ local function posts_remembered(stream, gone, while_s, now)
   local present = math.floor(now / while_s)
   redis.call('HLEN', board .. ':posts')
   redis.call('HLEN', board .. ':begun')
-  redis.call('HLEN', generation_key('posts', present))
   for number = present - 1, present + 1 do
     local key = generation_key('posts', number)
     for i, text in ipairs(read('HMGET', key, fields)) do
@@ -101,15 +101,26 @@ local function posts_remembered(stream, gone, while_s, now)
   return found
 end
 
--- Write down what posts have added, after what others had added is forgotten.
-local function remember_posts(stream, posts, forgotten, step, while_s, now)
-  for _, one in ipairs(forgotten) do redis.call('HDEL', one[1], one[2]) end
-  local texts = {}
-  for id, post in pairs(posts) do
-    post[4] = step
-    texts[#texts + 1], texts[#texts + 2] = stream .. '\n' .. id, cjson.encode(post)
+-- What remembers what posts have added, id -> {what...}, in a step, beside what came with the same ids before, unless that is
+-- `settled`.
+local function posts_memory(stream, posts, settled, while_s, now)
+  local number, fields = math.floor(now / while_s), {}
+  local key, ids = generation_key('posts', number), listed(posts)
+  for i, id in ipairs(ids) do fields[i] = stream .. '\n' .. id end
+  redis.call('HLEN', key)
+  local before = read('HMGET', key, fields)
+  return function(step)
+    local words = {}
+    for i, id in ipairs(ids) do
+      local all = before[i] and not settled[id] and cjson.decode(before[i]) or {}
+      for _, post in ipairs(posts[id]) do
+        post[4] = step
+        all[#all + 1] = post
+      end
+      words[2 * i - 1], words[2 * i] = fields[i], cjson.encode(all)
+    end
+    if #words > 0 then remember('posts', {[number] = words}, while_s, POSTS_LIFE, now) end
   end
-  if #texts > 0 then remember('posts', {[math.floor(now / while_s)] = texts}, while_s, POSTS_LIFE, now) end
 end
 
 -- Choose what counts of `entries`, and what is taken away again of posts that are `gone`, all in the order in which it came.
@@ -117,12 +128,15 @@ end
 -- taken away, {what a post has added...}; and a function that writes down what was done in that step.
 local function chosen_names(stream, entries, gone, kept, now)
   local counts_for, uncount, write_authors = author_memory(entries, kept.once_s, now)
-  local remembered = kept.forget_s > 0 and posts_remembered(stream, gone, kept.forget_s, now) or {}
-  local groups, spelled, tallies, posts, undone, forgotten, told = {}, {}, {}, {}, {}, {}, 1
+  local forgets = kept.forget_s > 0
+  local remembered = forgets and posts_remembered(stream, gone, kept.forget_s, now) or {}
+  local groups, spelled, tallies, posts, undone, forgotten, settled, told = {}, {}, {}, {}, {}, {}, {}, 1
 
-  local function undo(post)
-    undone[#undone + 1] = post
-    for i = 1, #post[2], 2 do uncount(post[3], post[2][i], post[1]) end
+  local function undo(all)
+    for _, post in ipairs(all) do
+      undone[#undone + 1] = post
+      for i = 1, #post[2], 2 do uncount(post[3], post[2][i], post[1]) end
+    end
   end
   local function undo_gone(entries_before)
     while gone[told] and gone[told][2] <= entries_before do
@@ -131,39 +145,48 @@ local function chosen_names(stream, entries, gone, kept, now)
         forgotten[#forgotten + 1] = one
         undo(one[3])
       end
-      if posts[id] then undo(posts[id]) end
-      remembered[id], posts[id], told = nil, nil, told + 1
+      undo(posts[id] or {})
+      remembered[id], posts[id], settled[id], told = nil, nil, true, told + 1
     end
   end
-  local function count(counts, name, author, spelling, id, time)
-    counts[name] = (counts[name] or 0) + 1
-    if spelling ~= '' then
-      local key = name .. '\n' .. spelling
-      if not tallies[key] then
-        tallies[key] = {name, spelling, 0}
-        spelled[#spelled + 1] = tallies[key]
-      end
-      tallies[key][3] = tallies[key][3] + 1
+  local function tally(name, spelling)
+    if spelling == '' then return end
+    local key = name .. '\n' .. spelling
+    if not tallies[key] then
+      tallies[key] = {name, spelling, 0}
+      spelled[#spelled + 1] = tallies[key]
     end
-    if id ~= '' then
-      posts[id] = posts[id] or {time, {}, author}
-      table.insert(posts[id][2], name)
-      table.insert(posts[id][2], spelling)
-    end
+    tallies[key][3] = tallies[key][3] + 1
   end
 
+  local id, post
   for at, entry in ipairs(entries) do
     undo_gone(at - 1)
     local counts, time, words = {}, math.min(entry[1], now), entry[2]
     for i = 1, #words, WORDS do
-      local name, author = words[i], words[i + 1]
-      if counts_for(author, name, time) then count(counts, name, author, words[i + 2], words[i + 3], time) end
+      local name, author, spelling = words[i], words[i + 1], words[i + 2]
+      if words[i + 3] ~= 0 then id, post = words[i + 3], nil end
+      if counts_for(author, name, time) then
+        counts[name] = (counts[name] or 0) + 1
+        tally(name, spelling)
+        if forgets and id ~= '' then
+          if not post then
+            post = {time, {}, author}
+            posts[id] = posts[id] or {}
+            table.insert(posts[id], post)
+          end
+          table.insert(post[2], name)
+          table.insert(post[2], spelling)
+        end
+      end
     end
     if next(counts) then groups[#groups + 1] = {entry[1], counts} end
   end
   undo_gone(#entries)
+  local write_posts = forgets and posts_memory(stream, posts, settled, kept.forget_s, now)
   return groups, spelled, undone, function(step)
     write_authors()
-    if kept.forget_s > 0 then remember_posts(stream, posts, forgotten, step, kept.forget_s, now) end
+    for _, one in ipairs(forgotten) do redis.call('HDEL', one[1], one[2]) end
+    if forgets then write_posts(step) end
   end
 end

@@ -96,8 +96,9 @@ class Feed:
         self.name, self.title = name, title or name
         self.journal = Journal(store, name, [(board, found.key) for board, found in boards.items()], title)
         self.lease = Lease(store, f"tweetboard:{name}:lease", holder)
-        self.skipped = Skipped(notes_gone=any(board.kept.forget_s for board in boards.values()))
-        self._decoder = decoder_for(place.format, self.skipped, paths)
+        self.skipped = Skipped()
+        self._forgets = any(board.kept.forget_s for board in boards.values())
+        self._decoder = decoder_for(place.format, self.skipped, paths, tells_gone=self._forgets)
         self.decoder = Filtered(self._decode, settings.filter, self.skipped, paths)
         self.publisher = Publisher(
             store,
@@ -106,7 +107,6 @@ class Feed:
             channels=[board.channel for board in boards.values()],
             bucket_s=bucket_s_of(settings),
             keep_ids_s=keep_ids_s(place),
-            gone=self.skipped.take_gone,
         )
         self.volume = Volume()
         self.state = StreamState()
@@ -124,13 +124,14 @@ class Feed:
 
     def _decode(self, block: Block) -> list[Post]:
         posts = self._decoder.decode(block)
-        if posts:
+        came = [post for post in posts if not post.is_gone] if self._forgets else posts
+        if came:
             if self._unmet:
-                self._unmet.look_at(posts)
-                if self._decoded_posts < EMPTY_POSTS <= self._decoded_posts + len(posts):
+                self._unmet.look_at(came)
+                if self._decoded_posts < EMPTY_POSTS <= self._decoded_posts + len(came):
                     self._unmet.seen_enough()
-            self._decoded_posts += len(posts)
-            self._behind_s = time.time() - posts[-1].time if posts[-1].time else 0.0
+            self._decoded_posts += len(came)
+            self._behind_s = time.time() - came[-1].time if came[-1].time else 0.0
             self.on_posts()
         return posts
 

@@ -34,7 +34,7 @@ class Filtered:
         wanted = self.settings
         if wanted.languages:
             languages = tuple(tag.lower() for tag in wanted.languages)
-            posts = self._kept("language", posts, [post for post in posts if _speaks(post, languages)])
+            posts = self._kept("language", posts, [post for post in posts if post.is_gone or _speaks(post, languages)])
         if not wanted.bots:
             posts = self._kept("bot", posts, [post for post in posts if not post.is_bot])
         if wanted.min_hashtag_length > 1 or not wanted.numeric_hashtags:

@@ -59,21 +59,21 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class Read(NamedTuple):
-    """What was read at once: new posts, the ids that came `again`, to be kept for longer, and those of posts `gone`."""
+    """What was read at once: new posts, and the ids that came `again`, to be kept for longer."""
 
     posts: Sequence[Post]
     again: Sequence[str] = ()
-    gone: Sequence[str] = ()
 
 
 class Column:
-    """What one channel has gathered: its names, and their times as run lengths; their authors and posts where asked."""
+    """What one channel has gathered, as its message says it: names, times, authors, posts, and what of them is gone."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.names: list[str] = []
         self.authors: list[str] = []
         self.posts: list[tuple[str, int]] = []
+        self.gone: list[tuple[str, int]] = []
         self.times: list[tuple[int, int]] = []
 
     def add(self, posts: Sequence[Post], starts: Sequence[int], *, same: bool) -> int:
@@ -90,6 +90,7 @@ class Column:
         elif names:
             for start, post in zip(starts, posts, strict=True):
                 _lengthen(self.times, start, len(self.channel.names([post])))
+        before = len(self.names)
         self.names += names
         size_bytes = _size_bytes(names) + 3 * len(names)  # two quotes and a comma each
         if self.channel.with_authors:
@@ -97,10 +98,18 @@ class Column:
             self.authors += writers
             size_bytes += _size_bytes(writers) + 3 * len(writers)
         if self.channel.with_ids:
-            counts = [(post.id, len(self.channel.names([post]))) for post in posts]
-            self.posts += [(post_id, count) for post_id, count in counts if count]
-            size_bytes += _size_bytes(post_id for post_id, _ in counts) + 7 * len(counts)
+            size_bytes += self._add_ids(posts, before)
         return size_bytes
+
+    def _add_ids(self, posts: Sequence[Post], names: int) -> int:
+        """Note which posts brought names, and which are gone, behind so many `names`; returns the size of that."""
+        for post in posts:
+            if post.is_gone:
+                self.gone.append((post.id, names))
+            elif count := len(self.channel.names([post])):
+                self.posts.append((post.id, count))
+                names += count
+        return _size_bytes(post.id for post in posts) + 12 * len(posts)
 
 
 class Draft:
@@ -112,7 +121,6 @@ class Draft:
         self.displays: dict[str, str] = {}
         self.ids: list[str] = []
         self.again: list[str] = []
-        self.gone: list[str] = []
         self.position = ""
         self.size_bytes = 0
         self._sealed: tuple[dict[str, bytes], int] | None = None
@@ -133,7 +141,7 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether further posts belong into another draft."""
-        weight = self.names + GONE_NAMES * len(self.gone)
+        weight = self.names + GONE_NAMES * max((len(column.gone) for column in self.columns), default=0)
         return self._sealed is not None or weight >= self._max_names or self.size_bytes >= MAX_BATCH_BYTES
 
     def add(self, posts: Sequence[Post], position: str, *, now: int, bucket_s: int, untimed: int = 0) -> None:
@@ -148,12 +156,6 @@ class Draft:
         if displays:
             self.displays |= displays
             self.size_bytes += _size_bytes(displays) + _size_bytes(displays.values()) + 6 * len(displays)
-        self.position = position
-
-    def take_gone(self, gone: Sequence[str], position: str) -> None:
-        """Take in the ids of posts that are no more."""
-        self.gone += gone
-        self.size_bytes += _size_bytes(gone) + 3 * len(gone)
         self.position = position
 
     def batch(self, seq: int) -> Batch:
@@ -172,7 +174,7 @@ class Draft:
                     displays=self.displays if column.channel.names is authors else None,
                     authors=column.authors,
                     posts=column.posts,
-                    gone=self.gone if column.channel.with_ids else None,
+                    gone=column.gone,
                 )
                 for column in self.columns
             }
@@ -235,6 +237,7 @@ class Outbox:
         self._batches: deque[Batch] = deque()  # ascending without a gap: remembered ones, then ones to be sent
         self._bucket_s = bucket_s
         self._keep_ids = keep_ids
+        self._forgets = any(channel.with_ids for channel in channels)
         self._published = published
         self._applied = seq
         self._batch_bytes = 0
@@ -252,13 +255,12 @@ class Outbox:
             self._drafts.append(Draft(self._channels))
         draft = self._drafts[-1]
         before = draft.names
-        if read.posts:
-            draft.add(read.posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
-        draft.take_gone(read.gone, position)
+        draft.add(read.posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
+        came = [post for post in read.posts if not post.is_gone] if self._forgets else read.posts
         if self._keep_ids:
             draft.again += read.again
-            draft.ids += [post.id for post in read.posts if post.id]
-        self._published.posts += len(read.posts)
+            draft.ids += [post.id for post in came if post.id]
+        self._published.posts += len(came)
         self._published.names += draft.names - before
         self._measure()
 

@@ -64,6 +64,7 @@ class Pipe:
         for feed in self.feeds.values():
             feed.publisher.by_newest = clock is None
         self.blocklist = Blocklist(settings.filter.blocklist)
+        self.bare = Lease(store, "tweetboard:bare", holder)
         self.boards = {
             name: Scoreboard(
                 store,
@@ -76,10 +77,9 @@ class Pipe:
             )
             for name, board in boards.items()
         }
-        for board in self.boards.values():
-            board.keeps_time = self._counts
-        self.bare = Lease(store, "tweetboard:bare", holder)
         journals = [feed.journal for feed in self.feeds.values()]
+        for board in self.boards.values():
+            board.lease = self.bare
         self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
         self.cautions: list[str] = []
 

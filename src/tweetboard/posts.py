@@ -17,7 +17,8 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     post's order and spelling, once each after folding; `fields` has, for each path that some board counts, the names
     that stand there. A format hands over all of them as they stand; its decoder cleans them. `display` is what to show
     for an author who is counted under something that nobody reads. `languages` is as the source writes it, for
-    `languages_of` to read; a repost only passes on what another has posted.
+    `languages_of` to read; a repost only passes on what another has posted. One that `is_gone` is only its id: what the
+    source says is no more, at that place among the others.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     is_bot: bool = False
     is_repost: bool = False
     fields: tuple[tuple[str, ...], ...] = ()
+    is_gone: bool = False
 
 
 def languages_of(post: Post) -> list[str]:

@@ -7,7 +7,7 @@ or withhold. What must not: gathering and memory (outbox.py, pure), where record
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -59,8 +59,7 @@ class Publisher:
 
     `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
     ids of posts are kept for an upstream whose refill repeats them, 0 for none. A post without a time is of now,
-    or, `by_newest`, of when the newest post so far was. `gone` gives the ids of posts that are no more, since it was
-    asked last.
+    or, `by_newest`, of when the newest post so far was.
     """
 
     def __init__(
@@ -72,10 +71,8 @@ class Publisher:
         channels: Sequence[Channel],
         bucket_s: int = 1,
         keep_ids_s: int = 0,
-        gone: Callable[[], list[str]] = list,
     ) -> None:
         self._store = store
-        self._gone = gone
         self.by_newest = False
         self._newest = 0
         self._journal = journal
@@ -241,15 +238,14 @@ class Publisher:
             self._stream_error = error
 
     def _gather(self, posts: list[Post], position: str) -> None:
-        fresh, gone = self._ids.new(posts, time.monotonic()), self._gone()
-        self._ids.forget(gone)
+        fresh = self._ids.new(posts, time.monotonic())
         self.published.repeats += len(posts) - len(fresh)
-        if fresh or gone:
+        if fresh:
             now = untimed = int(time.time())
             if self.by_newest:
                 self._newest = max([self._newest, *(post.time for post in fresh if post.time < now)])
                 untimed = self._newest or now
-            self._outbox.gather(Read(fresh, self._ids.again(), gone), position, now, untimed)
+            self._outbox.gather(Read(fresh, self._ids.again()), position, now, untimed)
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:

@@ -33,16 +33,20 @@ class RecentIds:
         self._again.clear()
 
     def new(self, posts: list[Post], now_s: float) -> list[Post]:
-        """Leave out the posts that were there already; they are as young as new ones from here on."""
+        """Leave out the posts that were there already; they are as young as new ones from here on.
+
+        The id of one that is gone may be another's, or has to come again before it is gone once more.
+        """
         if not self.keep_s:
             return posts
         fresh = []
         for post in posts:
-            if self._seen.pop(post.id, None) is not None:
-                self._again[post.id] = None
-            else:
+            known = self._seen.pop(post.id, None) is not None
+            if post.is_gone or not known:
                 fresh.append(post)
-            if post.id:
+            else:
+                self._again[post.id] = None
+            if post.id and not post.is_gone:
                 self._seen[post.id] = self._age_s  # behind all others, as the last one that came
         if fresh:
             self._age_s += min(now_s - self._at_s, LONGEST_TICK_S)
@@ -51,11 +55,6 @@ class RecentIds:
             while self._seen and self._seen[post_id := next(iter(self._seen))] <= oldest_s:
                 del self._seen[post_id]
         return fresh
-
-    def forget(self, ids: Iterable[str]) -> None:
-        """Note that posts are gone: what comes with such an id from here on is another post, or has to come again."""
-        for post_id in ids:
-            self._seen.pop(post_id, None)
 
     def again(self) -> list[str]:
         """Give out the ids that have come again since this was asked last: they are to be stored anew."""

@@ -4,11 +4,13 @@
 -- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
 --        ARGV: verb, stream, session, first, last, now, kept, names.
 -- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
--- age    KEYS: board.         ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most.
+-- age    KEYS: board, or board and the lease of whose clock it is.
+--        ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most, holder.
 -- top    KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, offset, limit] as JSON.
 -- near   KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, name, how many around it].
 -- reset  KEYS: board, shown, seen.
 -- copy   KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
+-- load   KEYS: three others.     ARGV: verb, for how many seconds, names.
 -- replace  KEYS: of each board board, shown, seen, three others.
 --        ARGV: verb, of each board how much is in each of these, what its scores can lack.
 --
@@ -123,8 +125,10 @@ local function bare()
 end
 
 -- One small step of what time does: take names out of windows, sweep, note ranks. Answers {whether there may be more to do,
--- the next step's cursor (a window and where in it), how much a clock that went back has cost}.
+-- the next step's cursor (a window and where in it), how much a clock that went back has cost}; nil where the lease is
+-- another's: a process that was asleep does not know.
 local function age()
+  if KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[7] then return false end
   local now, kept, hide = tonumber(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
   local limit, cleared, cost, cursor = tonumber(ARGV[6]), 0, 0, nil
   local at, place = ARGV[5]:match('^(.*):(.*)$')
@@ -190,11 +194,19 @@ local function near()
   end)
 end
 
+-- Read whatever has a say in a reset, so that a key of another type ends the script before it has changed anything. Answers
+-- the windows that are kept.
+local function look_at_all()
+  redis.call('ZCARD', board)
+  for _, kind in ipairs({':authors', ':posts', ':begun', ':lacking'}) do redis.call('HLEN', board .. kind) end
+  local windows = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}').windows
+  for _, window in ipairs(windows) do redis.call('ZCARD', key_of('buckets', window)) end
+  return windows
+end
+
 -- Delete everything but what has been applied, which goes on being true of what comes.
 local function reset()
-  redis.call('ZCARD', board)
-  local kept = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}')
-  for _, window in ipairs(kept.windows) do drop_window(window) end
+  for _, window in ipairs(look_at_all()) do drop_window(window) end
   clear_trending()
   drop_generations('authors')
   drop_generations('posts')
@@ -214,6 +226,21 @@ local function copy()
   return {redis.call('ZCARD', KEYS[5]), lacking, redis.call('HGETALL', KEYS[4])}
 end
 
+-- Write names, [[name, score, how it is shown or '', its spellings as JSON or '']...], into three keys that live for so many
+-- seconds.
+local function load()
+  local scores, displays, spellings = {}, {}, {}
+  for _, one in ipairs(cjson.decode(ARGV[3])) do
+    scores[#scores + 1], scores[#scores + 2] = one[2], one[1]
+    if one[3] ~= '' then displays[#displays + 1], displays[#displays + 2] = one[1], one[3] end
+    if one[4] ~= '' then spellings[#spellings + 1], spellings[#spellings + 2] = one[1], one[4] end
+  end
+  write('ZADD', board, scores)
+  write('HSET', shown, displays)
+  write('HSET', seen, spellings)
+  for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+end
+
 -- Put what three keys each hold in the boards' place, all or none. Answers 0 where they do not hold what they should, and
 -- nothing was changed.
 local function replace()
@@ -224,6 +251,8 @@ local function replace()
     for i = 1, 3 do
       if there[i] ~= tonumber(ARGV[4 * place + 1 + i]) then return 0 end
     end
+    board = KEYS[6 * place + 1]
+    look_at_all()
   end
   for place = 0, boards - 1 do
     board, shown, seen = unpack(KEYS, 6 * place + 1, 6 * place + 3)
@@ -242,6 +271,7 @@ local function replace()
 end
 
 local verbs = {
-  apply = apply, bare = bare, age = age, top = top, near = near, reset = reset, copy = copy, replace = replace,
+  apply = apply, bare = bare, age = age, top = top, near = near, reset = reset, copy = copy, load = load,
+  replace = replace,
 }
 return verbs[verb]()

@@ -7,8 +7,8 @@ Pub/Sub or HTTP, or a clock of its own.
 import asyncio
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
@@ -17,6 +17,7 @@ from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
+from tweetboard.lease import Lease
 from tweetboard.store import Script, Store
 from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 
@@ -84,7 +85,7 @@ class Scoreboard:
     `clock` gives Unix seconds; without one it is as late as the newest post. `fold` maps a name as posts spell it to
     its identity; without it every spelling is one of its own. What `hidden` names at the moment of reading, each once,
     is as if it were not on the board. `cleared` counts the windows that a clock which went back has cost; `due` is set
-    where `age` has something to do, and `keeps_time` says whether it may.
+    where `age` has something to do. Where a `lease` is set, time passes by the clock of whoever holds it.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Scoreboard:
         self._hidden = hidden
         self.keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
         self.due = asyncio.Event()
-        self.keeps_time: Callable[[], bool] = lambda: True
+        self.lease: Lease | None = None
         self._changes = 0
         self._newest = 0
         self._aged_bucket = -1
@@ -121,6 +122,10 @@ class Scoreboard:
     def is_timed(self) -> bool:
         """Whether anything on the board changes by itself as time goes by."""
         return self.kept.finest_s > 0
+
+    @property
+    def _keeps_time(self) -> bool:
+        return self.lease is None or self.lease.held
 
     @property
     def _now(self) -> int:
@@ -190,22 +195,23 @@ class Scoreboard:
     async def age(self) -> bool:
         """Take a step of what time does to the windows and the trending scores; True where there may be more to do.
 
-        Raises `StoreError`. Any number of processes may do so side by side, and all who ask in one take step after step
-        together; but one that `keeps_time` for nobody does nothing: its clock is no measure for whoever counts.
+        Raises `StoreError`. All who ask take step after step together; a process without the lease does nothing, for
+        its clock is no measure for whoever counts.
         """
         self.due.clear()
-        if not (self.is_timed and self.keeps_time()):
+        if not (self.is_timed and self._keeps_time):
             return False
         async with self._aging:
             return await self._age()
 
     async def _age(self) -> bool:
         bucket = self._bucket
-        reply = await self._store.run(
-            SCRIPT,
-            self.keys[:1],
-            *("age", self._now, self._encoded_kept, msgspec.json.encode(self._hidden()), self._cursor, AGE_NAMES),
-        )
+        arguments = (self._now, self._encoded_kept, msgspec.json.encode(self._hidden()), self._cursor, AGE_NAMES)
+        lease = [] if self.lease is None else [self.lease.key]
+        holder = [] if self.lease is None else [self.lease.holder]
+        reply = await self._store.run(SCRIPT, [self.key, *lease], "age", *arguments, *holder)
+        if reply is None:
+            return False
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
         self._cursor = cursor.decode()
         self.cleared += cleared
@@ -258,7 +264,7 @@ class Scoreboard:
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         asked = (self._hidden(), self._which(window), self._buckets_of(window) if history else None, *place)
         reading = await self._read(verb, asked)
-        if reading.stale and self.keeps_time():
+        if reading.stale and self._keeps_time:
             until_s = time.monotonic() + AGING_S
             while await self.age() and time.monotonic() < until_s:
                 pass
@@ -324,23 +330,39 @@ class Scoreboard:
         return [(start, Counter(names)) for start, names in groups.items()]
 
     def _one_by_one(self, messages: Sequence[Message], displays: dict[str, str]) -> tuple[bytes, bytes, bytes]:
-        """Write names with their authors and posts as scoreboard.lua takes them, in the order in which they came."""
-        entries, gone = [], []
+        """Write names and what is gone as entries.lua takes them, in the order in which they came."""
+        entries = list[tuple[int, list[str | int]]]()
+        gone = list[tuple[str, int]]()
         for message in messages:
-            count = len(message.names)
-            authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
-            ids = [post_id for post_id, names in message.posts for _ in range(names)]
-            named = zip(message.names, authors, ids if len(ids) == count else [""] * count, strict=True)
+            waiting = deque(message.gone if self.kept.forget_s else ())
+            named, place = self._named(message), 0
             for start, length in message.times:
-                entry: list[str] = []
-                for spelling, author, post_id in itertools.islice(named, length):
-                    identity = spelling if self._fold is None else self._fold(spelling)
-                    if identity:
-                        entry += (identity, author, "" if identity == spelling else spelling, post_id)
-                entries.append((start, entry))
                 self._newest = max(self._newest, start)
-            gone += [(post_id, len(entries)) for post_id in message.gone]
+                end = place + length
+                while place < end:
+                    while waiting and waiting[0][1] <= place:
+                        gone.append((waiting.popleft()[0], len(entries)))
+                    stop = min(end, waiting[0][1]) if waiting else end
+                    entries.append((start, list(itertools.chain.from_iterable(itertools.islice(named, stop - place)))))
+                    place = stop
+            gone += [(post_id, len(entries)) for post_id, _ in waiting]
         return msgspec.json.encode({"entries": entries, "gone": gone}), b"", msgspec.json.encode(displays)
+
+    def _named(self, message: Message) -> Iterator[tuple[str | int, ...]]:
+        """Yield for each name the words of an entry, none for one that is nothing."""
+        count = len(message.names)
+        authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
+        named = zip(message.names, authors, strict=True)
+        has_ids = self.kept.forget_s and sum(names for _, names in message.posts) == count
+        for post_id, names in message.posts if has_ids else [("", count)]:
+            post: str | int = post_id
+            for spelling, author in itertools.islice(named, names):
+                identity = spelling if self._fold is None else self._fold(spelling)
+                if identity:
+                    yield identity, author, "" if identity == spelling else spelling, post
+                    post = 0 if post_id else ""
+                else:
+                    yield ()
 
     def _counted(
         self, groups: Sequence[tuple[int, Counter[str]]], displays: dict[str, str]
@@ -378,6 +400,14 @@ class Replacement(NamedTuple):
     keys: Sequence[str]
     sizes: tuple[int, int, int]
     lacking: int
+
+
+async def load(store: Store, copies: Sequence[str], rows: Sequence[tuple[str, int, str, str]], life_s: int) -> None:
+    """Write rows of a board into three prefixed keys, which live for `life_s` from the last call on.
+
+    A row is a name, its score, how it is shown or "", its spellings as JSON or "". Raises `StoreError`.
+    """
+    await store.run(SCRIPT, copies, "load", life_s, msgspec.json.encode(rows))
 
 
 async def replace(store: Store, replacements: Sequence[Replacement]) -> bool:

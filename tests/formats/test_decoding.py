@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tweetboard.formats import decoder_for
 from tweetboard.formats.decoding import EXAMPLE_BYTES, Decoder, Skipped, count_objects
 from tweetboard.formats.flat import FORMAT
+from tweetboard.formats.paths import Path
 from tweetboard.framing import Block, Event, LineFramer
 from tweetboard.posts import Post
 
@@ -307,10 +308,24 @@ def test_the_last_example_of_each_reason_is_kept_short_and_printable() -> None:
         ),
     ],
 )
-def test_which_posts_are_gone_is_noted_where_somebody_wants_to_know(name: str, block: Block, gone: list[str]) -> None:
-    for notes_gone in (True, False):
-        skipped = Skipped(notes_gone=notes_gone)
-        assert decoder_for(name, skipped).decode(block) == []
+def test_which_posts_are_gone_is_told_where_somebody_wants_to_know(name: str, block: Block, gone: list[str]) -> None:
+    for tells_gone in (True, False):
+        skipped = Skipped()
+        posts = decoder_for(name, skipped, tells_gone=tells_gone).decode(block)
+        assert posts == [Post(post_id, 0, "", is_gone=True) for post_id in gone if tells_gone]
         assert skipped["delete"] >= 1
-        assert skipped.take_gone() == (gone if notes_gone else [])
-        assert skipped.take_gone() == []
+
+
+def test_what_is_gone_keeps_its_place_among_the_posts() -> None:
+    """An account of Bluesky may write a record anew under the same key."""
+    change = b'{"did":"d","kind":"commit","commit":{"operation":"%b","collection":"app.bsky.feed.post","rkey":"k"}}\n'
+    block = Block(lines=b"".join(change % one for one in (b"create", b"delete", b"create")))
+    came, gone = Post("d/k", 0, "d"), Post("d/k", 0, "", is_gone=True)
+    assert decoder_for("bluesky", Skipped(), tells_gone=True).decode(block) == [came, gone, came]
+    assert decoder_for("auto", Skipped(), tells_gone=True).decode(block) == [came, gone, came]
+
+
+def test_a_post_that_is_gone_has_no_names_at_any_path() -> None:
+    block = Block(lines=b'{"delete":{"status":{"id_str":"7"}}}\n' * 9)
+    posts = decoder_for("x-v1", Skipped(), [Path("a"), Path("b", are_tags=True)], tells_gone=True).decode(block)
+    assert posts == [Post("7", 0, "", fields=((), ()), is_gone=True)] * 9

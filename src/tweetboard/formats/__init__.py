@@ -32,9 +32,10 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class AutoDecoder:
     """Decodes like the format that the first records turn out to have; `format` is None until then."""
 
-    def __init__(self, skipped: Skipped, fields: Fields | None = None) -> None:
+    def __init__(self, skipped: Skipped, fields: Fields | None = None, *, tells_gone: bool = False) -> None:
         self.skipped = skipped
         self._fields = fields
+        self._tells_gone = tells_gone
         self._decoder: Decoder[Any] | None = None
         self._unknown = 0
 
@@ -79,7 +80,7 @@ class AutoDecoder:
         return Block()
 
     def _found(self, source: Format[Any], block: Block, records: Sequence[bytes], place: int) -> Block:
-        self._decoder = Decoder(source, self.skipped, self._fields)
+        self._decoder = Decoder(source, self.skipped, self._fields, tells_gone=self._tells_gone)
         return Block(b"" if block.events else b"\n".join(records[place:]), block.events[place:])
 
     def _note_unknown(self, reason: str, record: bytes, keys: set[str], error: Exception | None = None) -> None:
@@ -92,14 +93,18 @@ class AutoDecoder:
             )
 
 
-def decoder_for(name: str, skipped: Skipped, paths: Sequence[Path] = ()) -> Decoder[Any] | AutoDecoder:
+def decoder_for(
+    name: str, skipped: Skipped, paths: Sequence[Path] = (), *, tells_gone: bool = False
+) -> Decoder[Any] | AutoDecoder:
     """Make the decoder for a `stream.format`; what it drops is counted by reason in `skipped`.
 
-    `paths` lead to what boards count besides authors and hashtags. Raises `ValueError` for a path that is none, or for
-    two that contradict each other.
+    `paths` lead to what boards count besides authors and hashtags; with `tells_gone`, posts that are no more stand
+    among the others. Raises `ValueError` for a path that is none, or for two that contradict each other.
     """
     read = Fields(paths)
     if name == fields.NAME:
         return Decoder(fields.format_of(read), skipped, read)
     beside = read if paths else None
-    return AutoDecoder(skipped, beside) if name == "auto" else Decoder(FORMATS[name], skipped, beside)
+    if name == "auto":
+        return AutoDecoder(skipped, beside, tells_gone=tells_gone)
+    return Decoder(FORMATS[name], skipped, beside, tells_gone=tells_gone)

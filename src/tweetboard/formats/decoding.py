@@ -76,14 +76,11 @@ class Format(Generic[R]):
 class Skipped(Counter[str]):
     """Counts by reason what came to nothing; `examples` has the last of each, for the log.
 
-    `undelivered` is how many posts the stream said it left out, over all connections. Which posts it says are gone is
-    noted only where somebody takes that, for else it would grow without a bound.
+    `undelivered` is how many posts the stream said it left out, over all connections.
     """
 
-    def __init__(self, *, notes_gone: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._notes_gone = notes_gone
-        self._gone: list[str] = []
         self.examples: dict[str, str] = {}
         self.undelivered = 0
         self._undelivered_here = 0
@@ -97,16 +94,9 @@ class Skipped(Counter[str]):
     def count(self, skip: Skip) -> None:
         """Count a record that its format makes nothing of; a connection's totals may come out of order in it."""
         self[skip.reason] += 1
-        if skip.gone and self._notes_gone:
-            self._gone.append(skip.gone)
         if skip.undelivered > self._undelivered_here:
             self.undelivered += skip.undelivered - self._undelivered_here
             self._undelivered_here = skip.undelivered
-
-    def take_gone(self) -> list[str]:
-        """Give out the ids of posts that are no more, noted since this was asked last."""
-        gone, self._gone = self._gone, []
-        return gone
 
     def connected(self) -> None:
         """Note that what follows comes over a new connection, whose own totals begin at 0."""
@@ -117,12 +107,16 @@ class Decoder(Generic[R]):
     """Decodes blocks of one format; what comes to nothing is counted in `skipped`.
 
     `fields` are what boards count besides authors and hashtags. Where they are not the format's own record, each record
-    is decoded once more for them.
+    is decoded once more for them. With `tells_gone`, posts that are no more stand among the others.
     """
 
-    def __init__(self, source: Format[R], skipped: Skipped, fields: Fields | None = None) -> None:
+    def __init__(
+        self, source: Format[R], skipped: Skipped, fields: Fields | None = None, *, tells_gone: bool = False
+    ) -> None:
         self.format = source
         self.skipped = skipped
+        self._tells_gone = tells_gone
+        self._gone: list[Post] = []
         self._fields = fields
         self._post = source.new_post()
         # Without the hook a number out of range, such as 1e999, would cost the whole record.
@@ -137,8 +131,20 @@ class Decoder(Generic[R]):
             if isinstance(one, Post):
                 posts.append(one)
             else:
-                self.skipped.count(one)
-        return self._cleaned(posts)
+                posts += self._skipped(one)
+        return self._cleaned(posts + self._take_gone())
+
+    def _skipped(self, skip: Skip) -> list[Post]:
+        """Count a record that is no post; what is left of it may be that another is gone."""
+        self.skipped.count(skip)
+        if not (skip.gone and self._tells_gone):
+            return []
+        return [Post(skip.gone, 0, "", fields=() if self._fields is None else self._fields.no_names, is_gone=True)]
+
+    def _take_gone(self) -> list[Post]:
+        """Give out what events of another type than records have said, behind the block that they were in."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def _posts_with_fields(self, block: Block, fields: Fields) -> list[Post]:
         posts: list[Post] = []
@@ -146,10 +152,10 @@ class Decoder(Generic[R]):
             record = self._record(data)
             post = None if record is None else self._post(record)
             if isinstance(post, Skip):
-                self.skipped.count(post)
+                posts += self._skipped(post)
             elif post is not None:
                 posts.append(msgspec.structs.replace(post, fields=self._names_in(data, fields)))
-        return posts
+        return posts + self._take_gone()
 
     def _names_in(self, data: bytes, fields: Fields) -> Names:
         """Read a post's further names; one that has another shape where a path leads keeps its author and hashtags."""
@@ -194,7 +200,7 @@ class Decoder(Generic[R]):
         skip = self.format.other_events.get(event.type, _NOT_A_POST)
         if event.type == self.format.gone_event != "":
             skip = Skip(skip.reason, gone=event.data.decode("utf-8", "replace").strip()[:MAX_ID_CHARS])
-        self.skipped.count(skip)
+        self._gone += self._skipped(skip)
         return False
 
     def _record(self, data: bytes) -> R | None:
