@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -606,6 +607,21 @@ async def test_what_is_no_request_is_answered_and_no_line_in_the_log(
     assert "\n" not in found.detail
     assert (await site.get("/healthz")).status == 200
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("expected", [b"100-continue", b"a miracle"])
+async def test_what_a_request_expects_is_passed_over(
+    site: Site, expected: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b" HTTP/1.1\nHost: localhost\nExpect: " + expected + b"\n"
+    assert (await site.say(b"GET /usernames" + head)).status == 200
+    assert (await site.say(b"GET /nowhere" + head)).status == 404
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", site.port or 0)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"GET /usernames" + head.replace(b"\n", b"\r\n") + b"Content-Length: 10\r\n\r\n")
+    assert (await site.get("/healthz")).status == 200
+    assert caplog.messages == [], "and whoever has gone meanwhile leaves no traceback"
 
 
 # --- Redis in trouble ---

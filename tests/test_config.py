@@ -610,6 +610,15 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
             "[stream]\nformat = 'fields'\n[boards.x]\nfield = 'a'\n[filter]\nbots = false",
             ["filter.bots: the format 'fields' knows no bots"],
         ),
+        (
+            "[stream]\nformat = 'fields'\n[boards.x]\nfield = 'a'\nonce_per_author = '1h'\nforget = '1h'",
+            [
+                "boards.x.once_per_author: the format 'fields' knows no authors",
+                "boards.x.forget: the format 'fields' knows no posts that are gone",
+            ],
+        ),
+        ("[boards.x]\nfield = 'hashtag'", ["boards.x.field: 'hashtag' may be meant as 'hashtags'; for a path write"]),
+        ("[boards.x]\nfield = 'authors'", ["boards.x.field: 'authors' may be meant as 'author'; for a path write"]),
         ("[boards.x]\nfield = 'a'\nreposts = 'no'", ["boards.x.reposts: 'no' is not true or false"]),
         ("[boards]\nx = 3", ["boards.x: 3 is not a table"]),
         ("[stream]\nformat = 'fields'", ["stream.format: 'fields' needs a board that says what it counts"]),

@@ -33,7 +33,8 @@ from tweetboard.settings import (
     table_name,
 )
 
-_CONFIG = "TWEETBOARD_CONFIG"
+_CONFIG: Final = "TWEETBOARD_CONFIG"
+_MEANT: Final = {"hashtag": "hashtags", "authors": "author"}
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -265,6 +266,8 @@ class _Reading:
             if not text and name not in FIELDS:
                 known = _suggestion(name, FIELDS)
                 self._wrong(f"boards.{name}", f"has no field: author, hashtags, or a path such as user.lang{known}")
+            elif meant := _MEANT.get(text):
+                self._wrong(path, f"{text!r} may be meant as {meant!r}; for a path write '.{text}'")
             elif text in FIELDS.values() and any_json:
                 self._wrong(path, f"{text!r} is what other formats know; of fields write '.{text}'")
             elif text and text not in FIELDS.values():
@@ -286,6 +289,10 @@ class _Reading:
             self._wrong("filter.languages", "the format 'fields' knows no languages")
         if not self.tree["filter"]["bots"]:
             self._wrong("filter.bots", "the format 'fields' knows no bots")
+        for name, board in self.tree["boards"].items():
+            for key, what in (("once_per_author", "authors"), ("forget", "posts that are gone")):
+                if board[key]:
+                    self._wrong(f"boards.{name}.{key}", f"the format 'fields' knows no {what}")
 
     def _streams(self) -> None:
         default = msgspec.to_builtins(StreamSettings())

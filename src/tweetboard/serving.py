@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 
 from tweetboard.answers import Problem, ProblemFound, respond_problem
 
@@ -55,10 +55,11 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what could not be read, or whatever else no route has answered; the connection ends with it."""
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
+        if not isinstance(exc, HttpProcessingError | ConnectionError):
+            self.log_exception("answering %s failed", request.remote, exc_info=exc)
         told = (message or "").strip().partition("\n")[0].rstrip(":")
-        response = respond_problem(Problem(HTTPStatus(status).phrase, status, f"this is no request: {told}"))
+        detail = f"this is no request: {told}" if isinstance(exc, HttpProcessingError) else ""
+        response = respond_problem(Problem(HTTPStatus(status).phrase, status, detail))
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.force_close()
         return response
@@ -79,11 +80,23 @@ class _Server(web.Server):
 
 
 class _Runner(web.AppRunner):
-    """Serves an application over such a server."""
+    """Serves an application over such a server.
+
+    What a request expects is passed over, as RFC 9110 (10.1.1) allows: none has a body that would be read.
+    """
 
     async def _make_server(self) -> _Server:
         server = await super()._make_server()
-        return _Server(server.request_handler, request_factory=server.request_factory)
+        make = server.request_factory
+
+        def make_request(message: RawRequestMessage, *more: Any) -> web.BaseRequest:  # noqa: ANN401 - aiohttp's own
+            if hdrs.EXPECT in message.headers:
+                headers = message.headers.copy()
+                headers.popall(hdrs.EXPECT)
+                message = message._replace(headers=type(message.headers)(headers))
+            return make(message, *more)
+
+        return _Server(server.request_handler, request_factory=make_request)
 
 
 def port_is_free(host: str, port: int) -> bool:
