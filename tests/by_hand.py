@@ -1,6 +1,6 @@
 """What tests work out by hand of windows, to hold the Lua that counts them against."""
 
-from tweetboard.windows import Window
+from tweetboard.board.windows import Window
 
 
 def first_live(window: Window, now: int) -> int:

@@ -16,7 +16,7 @@ import msgspec
 from lupa import lua51
 from redis.exceptions import NoScriptError, ResponseError
 
-from tweetboard.scoreboard import SCRIPT
+from tweetboard.board.scoreboard import SCRIPT
 from tweetboard.store import Script
 
 EPOCH_S: Final = 1_763_804_600

@@ -19,14 +19,15 @@ from yarl import URL
 from conftest import wait_until
 from tweetboard.answers import Problem
 from tweetboard.api import MAX_LIMIT, MAX_OFFSET, MAX_READS, Api, Part
+from tweetboard.board.rows import Page, Row
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import NOTHING_MORE, Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.lease import Lease
-from tweetboard.scoreboard import Page, Row, Scoreboard
 from tweetboard.serving import listening
 from tweetboard.store import Store, open_store
-from tweetboard.windows import NOTHING_MORE, Kept, window
 
 PROBLEM = "application/problem+json"
 SCORES = {"alice": 9, "bob": 7, "chloë": 7, **{f"user {number:02}": 3 for number in range(20)}}

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tweetboard import backup
-from tweetboard.backup import Name, exported, imported
+from tweetboard.board import backup
+from tweetboard.board.backup import Name, exported, imported
+from tweetboard.board.scoreboard import Scoreboard, load
+from tweetboard.board.windows import Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import ConfigurationError, StoreRefused
 from tweetboard.formats.hashtags import fold
-from tweetboard.scoreboard import Scoreboard, load
 from tweetboard.store import Store
-from tweetboard.windows import Kept, window
 
 NOW: Final = 1_763_805_600
 HEAD: Final = b'{"tweetboard":1,"board":"hashtags","names":1}'

@@ -11,8 +11,8 @@ from openapi_spec_validator import validate
 
 from processes import daemon
 from tweetboard.api import Api
+from tweetboard.board.windows import Kept, window
 from tweetboard.openapi import openapi
-from tweetboard.windows import Kept, window
 
 KEPT = Kept((window("5m"), window("1h")), 3600)
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tweetboard.board.rows import Page, Row
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.journal import OutOfStep
 from tweetboard.lease import Lease
-from tweetboard.scoreboard import Page, Row, Scoreboard
 from tweetboard.store import Store, open_store
 
 KEY, APPLIED, STREAM, LEASE = "username_scoreboard", "username_scoreboard:applied", "tweetboard:x", "tweetboard:bare"

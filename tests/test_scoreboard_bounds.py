@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tweetboard.board.rows import Page
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
 from tweetboard.formats.hashtags import fold
-from tweetboard.scoreboard import Page, Scoreboard
 from tweetboard.store import Store
-from tweetboard.windows import Kept, window
 
 KEY: Final = "hashtags_scoreboard"
 NOW: Final = 1_763_805_600

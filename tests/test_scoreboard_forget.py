@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from by_hand import first_live
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
 from tweetboard.formats.hashtags import fold
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
-from tweetboard.windows import Kept, window
 
 KEY: Final = "hashtags_scoreboard"
 NOW: Final = 1_763_805_600

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from by_hand import first_live
-from tweetboard import scoreboard
+from tweetboard.board import scoreboard
+from tweetboard.board.rows import RANKED, Page, Row
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import MINUTE_S, Kept, Window, window
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
 from tweetboard.formats.hashtags import fold
 from tweetboard.lease import Lease
-from tweetboard.scoreboard import Page, Row, Scoreboard
 from tweetboard.store import Store
-from tweetboard.windows import Kept, Window, window
 
 KEY: Final = "hashtags_scoreboard"
 NOW: Final = 1_763_805_600
@@ -464,6 +466,11 @@ async def test_a_window_that_is_over_is_gone_in_one_step(store: Store) -> None:
 
 
 # --- What came when, and how ranks have changed ---
+
+
+@pytest.mark.parametrize(("name", "number"), [("RANKED", RANKED), ("MINUTE", MINUTE_S)])
+def test_the_steps_go_by_the_same_numbers(name: str, number: int) -> None:
+    assert re.findall(rf"^local {name} = ([0-9]+)", scoreboard.SCRIPT.text, re.MULTILINE) == [str(number)]
 
 
 async def test_a_names_history_is_its_count_in_each_bucket(store: Store) -> None:

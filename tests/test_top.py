@@ -13,14 +13,14 @@ import pytest
 from conftest import wait_until
 from tweetboard import top
 from tweetboard.api import Api
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import BoardsUnavailable
 from tweetboard.formats.hashtags import fold
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.serving import listening
 from tweetboard.store import Store
 from tweetboard.top import Boards, View, boards_at, show, sparkline, watch
-from tweetboard.windows import Kept, window
 
 NOW = 1_763_805_600
 

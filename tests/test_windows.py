@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tweetboard.windows import Kept, bucket_s, finest_bucket_s, parse_window, window
+from tweetboard.board.windows import Kept, bucket_s, finest_bucket_s, parse_window, window
 
 WIDTHS = st.lists(st.integers(min_value=1, max_value=10**6), min_size=1, max_size=5)
 

@@ -28,10 +28,11 @@ from tweetboard.answers import (
     respond_json,
     respond_problem,
 )
+from tweetboard.board.rows import Row
+from tweetboard.board.scoreboard import Scoreboard
+from tweetboard.board.windows import ALL
 from tweetboard.errors import StoreError, StoreUnavailable
-from tweetboard.scoreboard import Row, Scoreboard
 from tweetboard.serving import Hosts
-from tweetboard.windows import ALL
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 1000

@@ -6,11 +6,11 @@ What lives here: choosing. What must not: how a board is kept (scoreboard.py), o
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tweetboard.board.windows import Kept, finest_bucket_s, parse_window, window
 from tweetboard.formats.hashtags import fold
 from tweetboard.formats.paths import Path
 from tweetboard.posts import Channel, authors, field, hashtags
 from tweetboard.settings import FIELDS, Settings, streams_of
-from tweetboard.windows import Kept, finest_bucket_s, parse_window, window
 
 
 class Board(NamedTuple):

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from tweetboard import __version__
 from tweetboard.api import MAX_LIMIT
+from tweetboard.board.windows import ALL
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
 from tweetboard.daemon import checking, maintaining, replaying, serve
@@ -36,7 +37,6 @@ from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.top import View, boards_at, show, watch
 from tweetboard.waiting import first_of
-from tweetboard.windows import ALL
 
 _FLAGS: Final = {
     "stream": ("stream.url", "URL", "the stream of posts"),

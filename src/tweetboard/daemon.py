@@ -17,6 +17,7 @@ from typing import Final
 
 from tweetboard.api import MAX_READS, Api, Part
 from tweetboard.blocklist import Blocklist
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
 from tweetboard.errors import ConfigurationError, StoreUnavailable
@@ -27,7 +28,6 @@ from tweetboard.pipe import Pipe
 from tweetboard.presets import Place, place_of
 from tweetboard.publisher import Source
 from tweetboard.replay import FileSource
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.serving import listening
 from tweetboard.settings import DEMO, EMBEDDED, Settings, Stream, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server

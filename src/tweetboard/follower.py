@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.channel import Head, decode, decode_head
 from tweetboard.errors import SessionEnded, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
 from tweetboard.outbox import max_names
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
 from tweetboard.waiting import within
 

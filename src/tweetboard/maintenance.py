@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from tweetboard.backup import exported, imported
+from tweetboard.board.backup import exported, imported
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.errors import ConfigurationError
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import Store
 
 

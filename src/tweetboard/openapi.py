@@ -22,7 +22,7 @@ from tweetboard.api import (
     NameAnswer,
     Readiness,
 )
-from tweetboard.windows import ALL, Kept
+from tweetboard.board.windows import ALL, Kept
 
 Described = dict[str, Any]
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from tweetboard.blocklist import Blocklist
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
@@ -20,7 +21,6 @@ from tweetboard.feed import Feed, UnmetPaths
 from tweetboard.lease import Lease, instance_name
 from tweetboard.presets import Place
 from tweetboard.publisher import Source
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.settings import Settings
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
+from tweetboard.board.windows import parse_window
 from tweetboard.formats.paths import parse
 from tweetboard.presets import FORMS, preset
-from tweetboard.windows import parse_window
 
 FORMATS: Final = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "bluesky", "fields")
 """What `stream.format` may be; a new format adds its name here."""

@@ -66,12 +66,13 @@ log = logging.getLogger(__name__)
 class Script:
     """A Lua script shipped beside the modules, run by its digest.
 
-    `name` is the file's, without `.lua`; `parts` are those of files that stand before it, as one text with it.
+    `name` is the file's, in the `package`, without `.lua`; `parts` are those of files that stand before it, as one text
+    with it.
     """
 
-    def __init__(self, name: str, *, parts: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, *, parts: Sequence[str] = (), package: str = __package__) -> None:
         self.name = name
-        self.text = "\n".join((files(__package__) / f"{one}.lua").read_text(encoding="utf-8") for one in (*parts, name))
+        self.text = "\n".join((files(package) / f"{one}.lua").read_text(encoding="utf-8") for one in (*parts, name))
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

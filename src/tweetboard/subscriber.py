@@ -10,12 +10,12 @@ from typing import Final
 
 import msgspec
 
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.channel import decode_head, subscribe
 from tweetboard.errors import StoreUnavailable
 from tweetboard.follower import Follower, Heard
 from tweetboard.journal import Journal
 from tweetboard.lease import Lease
-from tweetboard.scoreboard import Scoreboard
 from tweetboard.store import BACKOFF_S, Store
 from tweetboard.waiting import pass_cancellation
 

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from tweetboard.answers import Problem
 from tweetboard.api import BoardAnswer, Index
+from tweetboard.board.windows import ALL
 from tweetboard.errors import BoardsUnavailable
-from tweetboard.windows import ALL
 
 WATCH_S: Final = 1.0
 """A watched board is asked for so often; one that is as it was is not sent again."""

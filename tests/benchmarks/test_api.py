@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.processes import ALL_TIME, HERE, Child, Server, daemon, middle, started, valkey, verdict
 from benchmarks.test_throughput import spread
-from tweetboard.scoreboard import Scoreboard
+from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.store import open_store
 
 pytestmark = [

@@ -5,21 +5,22 @@ Pub/Sub or HTTP, or a clock of its own.
 """
 
 import asyncio
-import itertools
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
+from tweetboard.board.names import at_once, by_time, counted, displays_of, newest, one_by_one
+from tweetboard.board.rows import Page, Reading, Row, page_of
+from tweetboard.board.windows import ALL, NOTHING_MORE, TRENDING, Kept
 from tweetboard.channel import Message
 from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
 from tweetboard.lease import Lease
 from tweetboard.store import Script, Store
-from tweetboard.windows import ALL, NOTHING_MORE, TRENDING, Kept
 
 AGE_NAMES: Final = 1_024
 """So many names at most leave a window in one step, which takes Redis 5 to 15 ms on a board of a million."""
@@ -27,56 +28,8 @@ AGE_NAMES: Final = 1_024
 AGING_S: Final = 0.3
 """A reader waits no longer for what has left a window to be taken out; beyond that what it reads is a little old."""
 
-SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "entries", "windows", "pages"))
+SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "entries", "windows", "pages"), package=__package__)
 """Every step that a board takes inside Redis."""
-
-
-RANKED: Final = 1_000
-"""Of so many names it is known what rank they had before."""
-
-
-class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a board; names with the same score share a rank (1, 2, 2, 4).
-
-    `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
-    scores are no whole numbers. `change` says by how many ranks it has risen since a bucket ago, "new" where it was not
-    among the first thousand then, and nothing where that is not known. `history` has its counts in each bucket of the
-    window, the unfinished one last; of scores that are no window's, in the longest one's.
-    """
-
-    rank: int
-    name: str
-    display: str
-    score: int | float
-    change: int | Literal["new"] | msgspec.UnsetType = msgspec.UNSET
-    history: list[int] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A part of a board from the top down; `total` counts all names on it.
-
-    A score can be too low by `lacking` at most: so much may a name have had when it was let go, to come back later.
-    """
-
-    total: int
-    rows: list[Row]
-    lacking: int | float = 0
-
-
-class Reading(msgspec.Struct, array_like=True):
-    """What scoreboard.lua answers of a page."""
-
-    stale: int
-    total: int
-    offset: int
-    above: int
-    rows: list[bytes]
-    shown: list[bytes | None]
-    factor: bytes
-    ranked: int
-    ranks: list[bytes | None]
-    history: list[list[bytes | None]]
-    lacking: bytes
 
 
 class Scoreboard:
@@ -152,11 +105,12 @@ class Scoreboard:
         after `StoreUnavailable` only `applied` can tell.
         """
         stream, first, last = messages[0].source, messages[0].seq, messages[-1].seq
-        displays = {name: display for message in messages for name, display in message.displays.items()}
-        if self.kept.once_s or self.kept.forget_s:
-            names = self._one_by_one(messages, displays)
+        displays, forgets = displays_of(messages), self.kept.forget_s > 0
+        self._newest = max(self._newest, newest(messages))
+        if self.kept.once_s or forgets:
+            names = one_by_one(messages, displays, self._fold, forgets=forgets)
         else:
-            names = self._counted(self._by_time(messages), displays)
+            names = counted(by_time(messages) if self.is_timed else at_once(messages), displays, self._fold)
         reply = await self._store.run(
             SCRIPT,
             [*self.keys, self.applied_key, stream_key],
@@ -183,11 +137,9 @@ class Scoreboard:
 
         Raises `StoreError`; after `StoreUnavailable` it must not be tried again, for they may be in.
         """
-        reply = await self._store.run(
-            SCRIPT,
-            [*self.keys, lease_key],
-            *("bare", holder, self._now, self._encoded_kept, *self._counted([(self._now, Counter(names))], {})),
-        )
+        words = counted([(self._now, Counter(names))], {}, self._fold)
+        arguments = ("bare", holder, self._now, self._encoded_kept, *words)
+        reply = await self._store.run(SCRIPT, [*self.keys, lease_key], *arguments)
         self.cleared += cast("int | None", reply) or 0
         self._changes += 1
         return reply is not None
@@ -269,10 +221,11 @@ class Scoreboard:
             while await self.age() and time.monotonic() < until_s:
                 pass
             reading = await self._read(verb, asked)
-        factor = float(reading.factor) if window == TRENDING else None
-        lacking = float(reading.lacking)
-        lacking = int(lacking) if factor is None else _rounded(lacking * factor)
-        return Page(reading.total, self._rows(reading, factor), lacking)
+        try:
+            return page_of(reading, whole=window != TRENDING)
+        except ValueError as error:
+            told = f"{self.key} has the score {error}, which tweetboard never writes: whose is it?"
+            raise StoreRefused(told) from error
 
     async def _read(self, verb: str, asked: tuple[object, ...]) -> Reading:
         question = msgspec.json.encode((self._now, *asked))
@@ -291,106 +244,6 @@ class Scoreboard:
         """Name the window in whose buckets the history of some scores is told."""
         longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
         return next((one for one in self.kept.windows if one.name == window), longest)
-
-    def _rows(self, reading: Reading, factor: float | None) -> list[Row]:
-        names, scores = reading.rows[::2], reading.rows[1::2]
-        ranks = [reading.above + 1]
-        for place, (before, score) in enumerate(itertools.pairwise(scores), reading.offset + 2):
-            ranks.append(ranks[-1] if score == before else place)
-        history = zip(*reading.history, strict=True) if reading.history else None
-        rows = []
-        for place, (rank, member) in enumerate(zip(ranks, names, strict=False)):
-            name, display = member.decode("utf-8", "replace"), reading.shown[place]
-            rows.append(
-                Row(
-                    rank,
-                    name,
-                    name if display is None else display.decode("utf-8", "replace"),
-                    self._whole(scores[place]) if factor is None else _rounded(float(scores[place]) * factor),
-                    _change(rank, reading.ranks[place]) if reading.ranked else msgspec.UNSET,
-                    msgspec.UNSET if history is None else [int(count or 0) for count in next(history)],
-                )
-            )
-        return rows
-
-    def _by_time(self, messages: Sequence[Message]) -> list[tuple[int, Counter[str]]]:
-        """Count the messages' names by when they came, all as one where nobody asks for that."""
-        if not self.is_timed:
-            return [(0, Counter([name for message in messages for name in message.names]))]
-        groups: dict[int, list[str]] = {}
-        for message in messages:
-            if len(message.times) == 1:
-                groups.setdefault(message.times[0][0], []).extend(message.names)
-                continue
-            begin = 0
-            for start, count in message.times:
-                groups.setdefault(start, []).extend(message.names[begin : begin + count])
-                begin += count
-        self._newest = max(self._newest, *groups) if groups else self._newest
-        return [(start, Counter(names)) for start, names in groups.items()]
-
-    def _one_by_one(self, messages: Sequence[Message], displays: dict[str, str]) -> tuple[bytes, bytes, bytes]:
-        """Write names and what is gone as entries.lua takes them, in the order in which they came."""
-        entries = list[tuple[int, list[str | int]]]()
-        gone = list[tuple[str, int]]()
-        for message in messages:
-            waiting = deque(message.gone if self.kept.forget_s else ())
-            named, place = self._named(message), 0
-            for start, length in message.times:
-                self._newest = max(self._newest, start)
-                end = place + length
-                while place < end:
-                    while waiting and waiting[0][1] <= place:
-                        gone.append((waiting.popleft()[0], len(entries)))
-                    stop = min(end, waiting[0][1]) if waiting else end
-                    entries.append((start, list(itertools.chain.from_iterable(itertools.islice(named, stop - place)))))
-                    place = stop
-            gone += [(post_id, len(entries)) for post_id, _ in waiting]
-        return msgspec.json.encode({"entries": entries, "gone": gone}), b"", msgspec.json.encode(displays)
-
-    def _named(self, message: Message) -> Iterator[tuple[str | int, ...]]:
-        """Yield for each name the words of an entry, none for one that is nothing."""
-        count = len(message.names)
-        authors = message.authors if len(message.authors) == count else [""] * count  # of an earlier version
-        named = zip(message.names, authors, strict=True)
-        has_ids = self.kept.forget_s and sum(names for _, names in message.posts) == count
-        for post_id, names in message.posts if has_ids else [("", count)]:
-            post: str | int = post_id
-            for spelling, author in itertools.islice(named, names):
-                identity = spelling if self._fold is None else self._fold(spelling)
-                if identity:
-                    yield identity, author, "" if identity == spelling else spelling, post
-                    post = 0 if post_id else ""
-                else:
-                    yield ()
-
-    def _counted(
-        self, groups: Sequence[tuple[int, Counter[str]]], displays: dict[str, str]
-    ) -> tuple[bytes, bytes, bytes]:
-        """Write counts as scoreboard.lua takes them."""
-        if self._fold is None:
-            return msgspec.json.encode(groups), b"", msgspec.json.encode(displays)
-        folded, spelled = list[tuple[int, Counter[str]]](), Counter[tuple[str, str]]()
-        for start, counts in groups:
-            identities = Counter[str]()
-            for spelling, count in counts.items():
-                identity = self._fold(spelling)
-                if identity:
-                    identities[identity] += count
-                if identity not in ("", spelling):
-                    spelled[identity, spelling] += count
-            folded.append((start, identities))
-        return (
-            msgspec.json.encode(folded),
-            msgspec.json.encode([(*names, count) for names, count in spelled.items()]),
-            msgspec.json.encode(displays),
-        )
-
-    def _whole(self, text: bytes) -> int:
-        score = float(text)
-        if not score.is_integer():
-            raise StoreRefused(f"{self.key} has the score {text.decode()}, which tweetboard never writes: whose is it?")
-        return int(score)
 
 
 class Replacement(NamedTuple):
@@ -421,15 +274,3 @@ async def replace(store: Store, replacements: Sequence[Replacement]) -> bool:
     for one in replacements:
         one.board.touched()
     return bool(done)
-
-
-def _rounded(score: float) -> float:
-    return float(f"{score:.6g}")
-
-
-def _change(rank: int, before: bytes | None) -> int | Literal["new"] | msgspec.UnsetType:
-    if before is None:
-        return "new" if rank <= RANKED else msgspec.UNSET
-    if not before:
-        return msgspec.UNSET
-    return int(before) - rank

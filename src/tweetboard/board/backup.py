@@ -12,8 +12,8 @@ from typing import Annotated, Final, TypeVar, cast
 
 import msgspec
 
+from tweetboard.board.scoreboard import Replacement, Scoreboard, load, replace
 from tweetboard.errors import ConfigurationError, StoreRefused
-from tweetboard.scoreboard import Replacement, Scoreboard, load, replace
 from tweetboard.store import Store
 
 VERSION: Final = 1
