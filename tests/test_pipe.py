@@ -274,6 +274,19 @@ async def test_a_standby_lets_no_time_pass_for_whoever_counts(store: Store) -> N
         assert pipe.boards["usernames"].cleared == other.boards["usernames"].cleared == 0
 
 
+async def test_a_stream_that_was_refused_is_no_reason_to_keep_time(store: Store) -> None:
+    """Where the other stream is another daemon's to count, so is the time by which windows go."""
+    places = {"one": Place("", "flat"), "two": Place("", "flat")}
+    assert await Lease(store, "tweetboard:two:lease", "the other").hold()
+    pipe = Pipe(store, Settings(), places)
+    refused = ListSource(POSTS[:1], failure=StreamRefused("404: there is none"))
+    async with flowing(pipe, {"one": refused, "two": ListSource(POSTS, stays=True)}):
+        await wait_until(lambda: pipe.feeds["one"].failure is not None)
+        await wait_until(lambda: pipe.feeds["two"].publisher.published.standby)
+        await wait_until(lambda: not pipe.bare.held)
+        assert not await pipe.boards["usernames"].age()
+
+
 STATUS: dict[str, object] = {
     "user": {"screen_name": "alice"},
     "entities": {"hashtags": [{"text": "Tea"}]},

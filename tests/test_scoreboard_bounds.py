@@ -172,6 +172,17 @@ async def test_however_many_names_come_the_bound_holds(store: Store) -> None:
         assert (await board.scores.top(limit=1)).total == 1_000
 
 
+async def test_how_names_are_shown_that_do_not_count_takes_no_room(store: Store) -> None:
+    board = await Board(store, Kept((), 0, WHILE_S)).begin()
+    for _ in range(2):
+        board.seq += 1
+        message = Message("x", "me", board.seq, [(NOW, 1)], ["did:1"], {"did:1": "ann"}, ["did:1"])
+        await board.scores.apply("tweetboard:x", "me", [message])
+        await store.execute("ZREM", KEY, "did:1")
+        await store.execute("DEL", f"{KEY}:spelling")
+    assert await store.execute("EXISTS", f"{KEY}:spelling") == 0
+
+
 async def test_the_next_landmarks_scores_are_bounded_too(store: Store) -> None:
     """And what was let go of them is said of those that take over."""
     board = await Board(store, Kept((), 1, 0, 100)).begin()

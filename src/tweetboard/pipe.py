@@ -85,7 +85,7 @@ class Pipe:
 
     def _counts(self) -> bool:
         """Whether any stream is known to be ours: as a standby we may be on another machine, whose clock is another."""
-        published = [feed.publisher.published for feed in self.feeds.values()]
+        published = [feed.publisher.published for feed in self.feeds.values() if feed.failure is None]
         return any(one.sessions > 0 and not one.standby for one in published)
 
     def _hidden(self, *, folded: bool) -> Callable[[], Sequence[str]]:

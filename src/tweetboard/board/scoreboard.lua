@@ -85,7 +85,7 @@ local function add(stream, now, kept_text, at)
   if spelled then to_shown, to_seen = spell(names, counts, scores, spelled) end
   if displays ~= '{}' then
     for name, display in pairs(cjson.decode(displays)) do
-      to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display
+      if counts[name] then to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display end
     end
   end
   local words = summed(counts, scores)

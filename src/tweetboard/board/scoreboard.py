@@ -26,7 +26,7 @@ AGE_NAMES: Final = 1_024
 """So many names at most leave a window in one step, which takes Redis 5 to 15 ms on a board of a million."""
 
 AGING_S: Final = 0.3
-"""A reader waits no longer for what has left a window to be taken out; beyond that what it reads is a little old."""
+"""Readers wait no longer, all together, for what has left a window; until it is out, what they read is a little old."""
 
 SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "entries", "windows", "pages"), package=__package__)
 """Every step that a board takes inside Redis."""
@@ -69,6 +69,7 @@ class Scoreboard:
         self._newest = 0
         self._aged_bucket = -1
         self._aging = asyncio.Lock()
+        self._stale_since_s: float | None = None
         self._cursor = ":0"
 
     @property
@@ -167,6 +168,8 @@ class Scoreboard:
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
         self._cursor = cursor.decode()
         self.cleared += cleared
+        if not more:
+            self._stale_since_s = None
         if not more and bucket != self._aged_bucket:
             self._aged_bucket = bucket
             self._changes += 1
@@ -216,16 +219,26 @@ class Scoreboard:
     async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
         asked = (self._hidden(), self._which(window), self._buckets_of(window) if history else None, *place)
         reading = await self._read(verb, asked)
-        if reading.stale and self._keeps_time:
-            until_s = time.monotonic() + AGING_S
-            while await self.age() and time.monotonic() < until_s:
-                pass
+        if not reading.stale:
+            self._stale_since_s = None
+        elif self._keeps_time:
+            await self._catch_up_with_time()
             reading = await self._read(verb, asked)
         try:
             return page_of(reading, whole=window != TRENDING)
         except ValueError as error:
             told = f"{self.key} has the score {error}, which tweetboard never writes: whose is it?"
             raise StoreRefused(told) from error
+
+    async def _catch_up_with_time(self) -> None:
+        """Age until nothing is left to do; but once readers have waited for long enough, one of them takes one step."""
+        if self._stale_since_s is None:
+            self._stale_since_s = time.monotonic()
+        until_s = self._stale_since_s + AGING_S
+        if time.monotonic() >= until_s and self._aging.locked():
+            return
+        while await self.age() and time.monotonic() < until_s:
+            pass
 
     async def _read(self, verb: str, asked: tuple[object, ...]) -> Reading:
         question = msgspec.json.encode((self._now, *asked))

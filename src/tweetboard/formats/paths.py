@@ -163,7 +163,7 @@ def _values(node: object, getters: Sequence[Callable[[Any], Any]]) -> list[Any]:
 
 def _spelled(value: object) -> tuple[str, ...]:
     """Spell the names in a value, or in each of a list, once each."""
-    if value is None:
+    if value is None or value == []:
         return ()
     values = value if isinstance(value, list) else [value]
     return tuple(dict.fromkeys([one if isinstance(one, str) else _text(one) for one in values if one is not None]))
