@@ -85,8 +85,8 @@ async def test_one_command_shows_two_full_boards(tmp_path: Path) -> None:
     """Nothing but the package: an embedded server, the demo over HTTP, ten rows on both boards within seconds."""
     async with daemon(tmp_path) as running:
         await running.ready()
-        await running.until("tweetboard_posts_total", 500)
         for board in ("usernames", "hashtags"):
+            await running.until(f'tweetboard_names_applied_total{{board="{board}"}}', 300)
             status, answer = await running.get(f"/{board}")
             assert status == 200
             assert answer.keys() == {"board", "window", "total", "as_of", "max_error", "results"}
