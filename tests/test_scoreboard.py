@@ -396,7 +396,7 @@ async def test_a_member_that_is_no_text_is_shown_with_marks(board: Scoreboard, s
 
 async def test_a_board_of_another_type_is_refused_by_its_name(board: Scoreboard, store: Store) -> None:
     await store.execute("SET", KEY, "something else")
-    with pytest.raises(StoreRefused, match=f"refused top on {KEY}, {KEY}:spelling: WRONGTYPE"):
+    with pytest.raises(StoreRefused, match=f"refused read on {KEY}, {KEY}:spelling: WRONGTYPE"):
         await board.top()
 
 

@@ -57,10 +57,11 @@ class Encoded:
         return gzip.compress(self.body, compresslevel=6, mtime=0)
 
 
-def encoded(answer: object, says: object) -> Encoded:
-    """Encode an answer of which `says` is all that matters to somebody who has it already."""
-    digest = hashlib.blake2b(msgspec.json.encode(says), digest_size=9)
-    return Encoded(_line(answer), digest.hexdigest())
+def encoded(answer: object, moment: str = "") -> Encoded:
+    """Encode an answer; the `moment` that stands in it does not matter to somebody who has all else of it already."""
+    body = _line(answer)
+    says = body.replace(moment.encode(), b"", 1) if moment else body
+    return Encoded(body, hashlib.blake2b(says, digest_size=9).hexdigest())
 
 
 @dataclass
@@ -68,6 +69,7 @@ class _Entry:
     version: Hashable = None
     read_at_s: float = -FRESH_S
     answer: Encoded | None = None
+    failure: Exception | None = None
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def holds(self, version: Hashable) -> bool:
@@ -90,7 +92,10 @@ class Remembered:
     async def get(
         self, asked: Hashable, version: Callable[[], Hashable], make: Callable[[], Awaitable[Encoded]]
     ) -> Encoded:
-        """Give the answer to what was `asked`; `make` reads it anew where it may not hold any more."""
+        """Give the answer to what was `asked`; `make` reads it anew where it may not hold any more.
+
+        Where that fails, it has failed for all who wait.
+        """
         entry = self._entries.setdefault(asked, _Entry())
         self._entries.move_to_end(asked)
         while len(self._entries) > MAX_REMEMBERED:
@@ -99,10 +104,15 @@ class Remembered:
             now_s, present = time.monotonic(), version()
             if entry.answer is not None and entry.holds(present):
                 return entry.answer
+            if entry.failure is not None:
+                raise entry.failure
             try:
                 entry.answer = await make()
-            except BaseException:
-                self._entries.pop(asked, None)  # what is asked for in vain takes no place
+            except BaseException as error:
+                if self._entries.get(asked) is entry:
+                    del self._entries[asked]  # what is asked for in vain takes no place
+                if isinstance(error, Exception):
+                    entry.failure = error
                 raise
             entry.version, entry.read_at_s = present, now_s
             return entry.answer

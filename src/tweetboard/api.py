@@ -4,7 +4,6 @@ What lives here: routes, parameters, answers. What must not: how a board is kept
 encoded (answers.py), sockets (serving.py).
 """
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -39,14 +38,8 @@ MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10**9
 MAX_AROUND: Final = 100
 
-MAX_READS: Final = 8
-"""Boards read from Redis at once: each takes one of the pool's connections, further requests wait their turn."""
-
 MAX_PAGES: Final = 1_000
 """Queries that are understood already, as they stand in an address: most who ask ask the same."""
-
-READ_TIMEOUT_S: Final = 4.0
-"""For a turn and the read together: with Redis silent, nobody waits for the ones before to find that out one by one."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -143,11 +136,10 @@ class Api:
         description: object = None,
     ) -> None:
         self._boards = boards
-        self._description = encoded(description, description)
+        self._description = encoded(description)
         self._readiness = readiness
         self._metrics = metrics
         self._demo = demo
-        self._reads = asyncio.Semaphore(MAX_READS)
         self._remembered = Remembered()
         self._pages: dict[tuple[str, str], Asked] = {}
         self._requests = requests
@@ -247,7 +239,7 @@ class Api:
     async def _remembered_answer(
         self, board: Scoreboard, asked: Asked, read: Callable[[Scoreboard, Asked], Awaitable[Encoded]]
     ) -> Encoded:
-        """Give an answer that everybody who asks the same is given, within `READ_TIMEOUT_S`."""
+        """Give an answer that everybody who asks the same is given."""
 
         def version() -> Hashable:
             return board.version(asked.window)
@@ -255,20 +247,13 @@ class Api:
         if (answer := self._remembered.fresh(asked, version)) is not None:
             return answer
 
-        async def read_in_turn() -> Encoded:
-            async with self._reads:
-                return await read(board, asked)
-
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                return await self._remembered.get(asked, version, read_in_turn)
-        except TimeoutError:
-            raise StoreUnavailable(f"the board could not be read within {READ_TIMEOUT_S:g} s") from None
+        return await self._remembered.get(asked, version, partial(read, board, asked))
 
     async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
         page = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
-        answer = BoardAnswer(board.name, asked.window, page.total, _now(), page.lacking, page.rows)
-        return encoded(answer, says=page)
+        moment = _now()
+        answer = BoardAnswer(board.name, asked.window, page.total, moment, page.lacking, page.rows)
+        return encoded(answer, moment)
 
     async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:
         name = asked.name or ""
@@ -276,16 +261,17 @@ class Api:
         if row is None:
             where = "" if asked.window == ALL else f" in the window {asked.window}"
             raise ProblemFound(404, f"{name!r} is not on the board {board.name}{where}")
+        moment = _now()
         answer = NameAnswer(
             **msgspec.structs.asdict(row),
             board=board.name,
             window=asked.window,
             total=page.total,
-            as_of=_now(),
+            as_of=moment,
             max_error=page.lacking,
             around=page.rows,
         )
-        return encoded(answer, says=(row, page))
+        return encoded(answer, moment)
 
 
 def _now() -> str:
@@ -300,12 +286,12 @@ def _second(unix_s: int) -> str:
 
 def _check_known(request: web.Request, *names: str) -> None:
     """Raise `ProblemFound` for a parameter that there is not, or that stands there twice."""
-    if unknown := sorted(request.query.keys() - set(names)):
+    query = request.query
+    if unknown := [name for name in query if name not in names]:
         known = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise ProblemFound(400, f"unknown parameter {unknown[0]!r}: there are {known}")
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise ProblemFound(400, f"{name} stands there more than once")
+        raise ProblemFound(400, f"unknown parameter {min(unknown)!r}: there are {known}")
+    if twice := [name for name in query if len(query.getall(name)) > 1]:
+        raise ProblemFound(400, f"{twice[0]} stands there more than once")
 
 
 def _scores(request: web.Request, board: Scoreboard) -> tuple[str, bool]:

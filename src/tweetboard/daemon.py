@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tweetboard.api import MAX_READS, Api, Part
+from tweetboard.api import Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
@@ -211,10 +211,10 @@ async def _open(
             server = await stack.enter_async_context(embedded_server(folder))
             url, servers = server.url, [server]
         log.debug("the embedded server listens at %s", url)
-    # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages; each publisher
-    # appends and renews; the bare lease renews; the API reads; somebody looks at Redis's settings.
+    # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages and is read; each
+    # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
     streams = len(streams_of(settings))
-    connections = (3 + streams) * len(settings.boards) + 2 * streams + 1 + MAX_READS + 2
+    connections = (4 + streams) * len(settings.boards) + 2 * streams + 1 + 2
     whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
     return await stack.enter_async_context(open_store(url, connections=connections, prefix=whole_prefix)), servers
 

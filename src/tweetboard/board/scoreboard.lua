@@ -6,8 +6,7 @@
 -- bare   KEYS: board, shown, seen, the lease for bare names.  ARGV: verb, holder, now, kept, names.
 -- age    KEYS: board, or board and the lease of whose clock it is.
 --        ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most, holder.
--- top    KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, offset, limit] as JSON.
--- near   KEYS: board, shown.  ARGV: verb, [now, hidden, scores, the history's window or null, name, how many around it].
+-- read   KEYS: board, shown.  ARGV: verb, now, hidden, pages.
 -- reset  KEYS: board, shown, seen.
 -- copy   KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
 -- load   KEYS: three others.     ARGV: verb, for how many seconds, names.
@@ -18,7 +17,8 @@
 -- {"entries": ..., "gone": ...}, see entries.lua; [[name, its spelling, how many]...] for all that are spelled otherwise, or
 -- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s", "once_s", "forget_s",
 -- "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
--- `hidden` is names as JSON. `scores` is one of the windows, or ["trending", half-life], or ["all"].
+-- `hidden` is names as JSON. `pages` is [[scores, the history's window or null, offset or name, how many rows, or how many on
+-- each side of the name]...]; `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
 local MOST_AT_ONCE = 4096 -- names let go in one step besides as many as have come in it
 
@@ -162,13 +162,22 @@ local function chosen(scores, now)
   return key_of('window', scores), scores[2], 1, stale
 end
 
+-- Where a page begins, and how many rows it has: from an offset on, or around a name, with as many on each side of it; none
+-- where it is not there, or hidden.
+local function located(at, count, set, hide)
+  if type(at) == 'number' then return at, count end
+  local place = place_of(set, hide, at)
+  if not place then return 0, 0 end
+  local first = math.max(place - count, 0)
+  return first, place + count - first + 1
+end
+
 -- Answers {whether time must pass first, how many names there are, the place of the first row, how many stand above it,
 -- names and scores by turns, how they are shown, what scores are to be multiplied by, whether ranks before are known,
 -- these, counts by bucket, how much a score may lack at most}.
-local function read_page(locate)
-  local now, hide, scores, window, at, count = unpack(cjson.decode(ARGV[2]))
+local function read_page(now, hide, scores, window, at, count)
   local set, width, factor, stale = chosen(scores, now)
-  local first, limit = locate(at, count, set, hide)
+  local first, limit = located(at, count, set, hide)
   local total, above, rows = page(set, hide, first, limit)
   local names = {}
   for i = 1, #rows, 2 do names[#names + 1] = rows[i] end
@@ -180,18 +189,10 @@ local function read_page(locate)
   }
 end
 
-local function top()
-  return read_page(function(offset, limit) return offset, limit end)
-end
-
--- The rows around a name, as many on each side of it; none where it is not there, or hidden.
-local function near()
-  return read_page(function(name, around, set, hide)
-    local place = place_of(set, hide, name)
-    if not place then return 0, 0 end
-    local first = math.max(place - around, 0)
-    return first, place + around - first + 1
-  end)
+local function read_pages()
+  local now, hide, pages = tonumber(ARGV[2]), cjson.decode(ARGV[3]), {}
+  for i, asked in ipairs(cjson.decode(ARGV[4])) do pages[i] = read_page(now, hide, unpack(asked)) end
+  return pages
 end
 
 -- Read whatever has a say in a reset, so that a key of another type ends the script before it has changed anything. Answers
@@ -271,7 +272,6 @@ local function replace()
 end
 
 local verbs = {
-  apply = apply, bare = bare, age = age, top = top, near = near, reset = reset, copy = copy, load = load,
-  replace = replace,
+  apply = apply, bare = bare, age = age, read = read_pages, reset = reset, copy = copy, load = load, replace = replace,
 }
 return verbs[verb]()

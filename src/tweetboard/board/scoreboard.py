@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from tweetboard.board.names import at_once, by_time, counted, displays_of, newest, one_by_one
+from tweetboard.board.reads import Question, Reads
 from tweetboard.board.rows import Page, Reading, Row, page_of
 from tweetboard.board.windows import ALL, NOTHING_MORE, TRENDING, Kept
 from tweetboard.channel import Message
@@ -69,6 +70,7 @@ class Scoreboard:
         self._newest = 0
         self._aged_bucket = -1
         self._aging = asyncio.Lock()
+        self._reads = Reads(self._ask)
         self._stale_since_s: float | None = None
         self._cursor = ":0"
 
@@ -180,7 +182,7 @@ class Scoreboard:
 
         Raises `StoreError`, and `StoreRefused` also for scores that are no whole numbers but should be.
         """
-        return await self._page("top", window, offset, limit, history=history)
+        return await self._page(window, offset, limit, history=history)
 
     async def near(
         self, name: str, *, around: int = 0, window: str = ALL, history: bool = False
@@ -189,7 +191,7 @@ class Scoreboard:
 
         Raises as `top` does.
         """
-        page = await self._page("near", window, name, around, history=history)
+        page = await self._page(window, name, around, history=history)
         return next((row for row in page.rows if row.name == name), None), page
 
     def identity(self, text: str) -> str:
@@ -216,14 +218,14 @@ class Scoreboard:
         applied = dict(zip((stream.decode() for stream in flat[::2]), map(int, flat[1::2]), strict=True))
         return total, int(float(lacking)), applied
 
-    async def _page(self, verb: str, window: str, *place: int | str, history: bool) -> Page:
-        asked = (self._hidden(), self._which(window), self._buckets_of(window) if history else None, *place)
-        reading = await self._read(verb, asked)
+    async def _page(self, window: str, at: int | str, count: int, *, history: bool) -> Page:
+        question = Question(self._which(window), self._buckets_of(window) if history else None, at, count)
+        reading = await self._reads.answer(question)
         if not reading.stale:
             self._stale_since_s = None
         elif self._keeps_time:
             await self._catch_up_with_time()
-            reading = await self._read(verb, asked)
+            reading = await self._reads.answer(question)
         try:
             return page_of(reading, whole=window != TRENDING)
         except ValueError as error:
@@ -240,12 +242,12 @@ class Scoreboard:
         while await self.age() and time.monotonic() < until_s:
             pass
 
-    async def _read(self, verb: str, asked: tuple[object, ...]) -> Reading:
-        question = msgspec.json.encode((self._now, *asked))
-        reply = await self._store.run(SCRIPT, self.keys[:2], verb, question, writes=False)
-        return Reading(*cast("list[Any]", reply))
+    async def _ask(self, questions: Sequence[Question]) -> list[Reading]:
+        arguments = (self._now, msgspec.json.encode(self._hidden()), msgspec.json.encode(questions))
+        reply = await self._store.run(SCRIPT, self.keys[:2], "read", *arguments, writes=False)
+        return [Reading(*page) for page in cast("list[list[Any]]", reply)]
 
-    def _which(self, window: str) -> object:
+    def _which(self, window: str) -> Sequence[object]:
         """Name the scores of a window as scoreboard.lua reads it."""
         if window == ALL:
             return (ALL,)
@@ -253,7 +255,7 @@ class Scoreboard:
             return (TRENDING, self.kept.half_life_s)
         return next(one for one in self.kept.windows if one.name == window)
 
-    def _buckets_of(self, window: str) -> object:
+    def _buckets_of(self, window: str) -> Sequence[object] | None:
         """Name the window in whose buckets the history of some scores is told."""
         longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
         return next((one for one in self.kept.windows if one.name == window), longest)
