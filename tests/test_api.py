@@ -18,6 +18,7 @@ from yarl import URL
 
 from tweetboard.answers import Problem
 from tweetboard.api import MAX_LIMIT, MAX_OFFSET, Api, Part
+from tweetboard.board.reads import STEPS
 from tweetboard.board.rows import Page, Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import NOTHING_MORE, Kept, window
@@ -718,8 +719,8 @@ async def test_a_failed_read_makes_room_for_the_next() -> None:
             assert (await site.get("/usernames")).status == 500
 
 
-async def test_many_requests_at_once_take_one_connection(valkey_url: str) -> None:
-    async with open_store(valkey_url, connections=1) as store:
+async def test_many_requests_at_once_take_few_connections(valkey_url: str) -> None:
+    async with open_store(valkey_url, connections=STEPS) as store:
         async with serving({"usernames": Scoreboard(store, "usernames", "ub")}) as site, asyncio.TaskGroup() as group:
             requests = [group.create_task(site.get(f"/usernames?offset={n}")) for n in range(100)]
         assert Counter(request.result().status for request in requests) == {200: 100}

@@ -17,6 +17,7 @@ from typing import Final
 
 from tweetboard.api import Api, Part
 from tweetboard.blocklist import Blocklist
+from tweetboard.board.reads import STEPS
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
@@ -214,7 +215,7 @@ async def _open(
     # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages and is read; each
     # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
     streams = len(streams_of(settings))
-    connections = (4 + streams) * len(settings.boards) + 2 * streams + 1 + 2
+    connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 2
     whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
     return await stack.enter_async_context(open_store(url, connections=connections, prefix=whole_prefix)), servers
 

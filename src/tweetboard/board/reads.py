@@ -13,11 +13,14 @@ import msgspec
 from tweetboard.board.rows import Reading
 from tweetboard.errors import StoreError, StoreRefused
 
-MAX_ROWS: Final = 2_000
-"""So many rows go into one step, or one page of any size."""
+STEPS: Final = 2
+"""While Redis takes one step, what the one before has answered is written out and the next gathers."""
 
-HISTORY_ROWS: Final = 16
-"""A row with its history takes Redis as long as so many without."""
+MAX_STEP_US: Final = 6_000
+"""So long a step holds Redis up, or one page of any size."""
+
+PAGE_US, ROW_US, HISTORY_ROW_US = 60.0, 0.7, 16.0
+"""What a page takes Redis, and each row of it, without the counts in sixty buckets and with them; as measured."""
 
 
 class Question(NamedTuple):
@@ -32,10 +35,10 @@ class Question(NamedTuple):
     limit: int
 
     @property
-    def weight(self) -> int:
-        """How many rows would take as long: with a history each takes as long as some."""
+    def cost_us(self) -> float:
+        """How long it takes Redis, more or less."""
         rows = self.limit if isinstance(self.at, int) else 2 * self.limit + 1
-        return rows if self.history is None else HISTORY_ROWS * rows
+        return PAGE_US + rows * (ROW_US if self.history is None else HISTORY_ROW_US)
 
 
 class Waiting(msgspec.Struct, eq=False):
@@ -45,69 +48,79 @@ class Waiting(msgspec.Struct, eq=False):
     answer: asyncio.Future[Reading]
 
 
-class Reads:
-    """Answers questions by `ask`, one step after the other, with all that wait by then in the next.
+class _Abandoned(Exception):
+    """Tells who waits that the one who asked for them was cancelled."""
 
-    One of those who wait asks for the others too; where it is cancelled, the next does. Where Redis is away, all who
+
+class Reads:
+    """Answers questions by `ask`, in `STEPS` steps at once at most, with all that wait by then in the next.
+
+    One of those who wait asks for the others too; where it is cancelled, they ask again. Where Redis is away, all who
     wait hear of it; what it refuses is asked for one by one, so that no page suffers for another.
     """
 
     def __init__(self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Reading]]]) -> None:
         self._ask = ask
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(STEPS)
         self._waiting: list[Waiting] = []
-        self._apart = 0
 
     async def answer(self, question: Question) -> Reading:
         """Wait for the answer; raises what `ask` raises."""
-        ours = Waiting(question, asyncio.get_running_loop().create_future())
-        self._waiting.append(ours)
-        try:
-            async with self._turn:
-                while not ours.answer.done():
-                    await self._step()
-        except BaseException:
-            if not ours.answer.cancel():
-                ours.answer.exception()  # which nobody else would look at
-            self._waiting = [one for one in self._waiting if one is not ours]
-            raise
-        return ours.answer.result()
+        while True:
+            ours = Waiting(question, asyncio.get_running_loop().create_future())
+            try:
+                return await self._answer(ours)
+            except _Abandoned:
+                continue
+            finally:
+                if not ours.answer.cancel() and not ours.answer.cancelled():
+                    ours.answer.exception()  # which nobody else would look at
+                if ours in self._waiting:
+                    self._waiting.remove(ours)
 
-    async def _step(self) -> None:
-        together = self._next()
+    async def _answer(self, ours: Waiting) -> Reading:
+        self._waiting.append(ours)
+        async with self._turns:
+            if ours in self._waiting:
+                await self._step(self._next())
+        return await ours.answer
+
+    async def _step(self, together: list[Waiting]) -> None:
+        groups = [together]
         try:
-            answers = await self._ask([one.question for one in together])
-        except StoreRefused as error:
-            if len(together) == 1:
-                _fail(together, error)
-            else:
-                self._waiting = together + self._waiting
-                self._apart = len(together)
+            while groups:
+                group = groups.pop(0)
+                try:
+                    answers = await self._ask([one.question for one in group])
+                except StoreRefused as error:
+                    if len(group) == 1:
+                        _fail(group, error)
+                    else:
+                        groups = [[one] for one in group]
+                else:
+                    for one, answer in zip(group, answers, strict=True):
+                        if not one.answer.done():
+                            one.answer.set_result(answer)
         except StoreError as error:
-            _fail(together + self._waiting, error)
+            _fail([*together, *self._waiting], error)
             self._waiting = []
         except BaseException:
-            self._waiting = together + self._waiting
+            _fail(together, _Abandoned())
             raise
-        else:
-            for one, answer in zip(together, answers, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(answer)
 
     def _next(self) -> list[Waiting]:
         """Take those that have waited longest, as many as go into one step; at least one."""
-        number = weight = 0
+        number, cost_us = 0, 0.0
         for one in self._waiting:
-            weight += one.question.weight
-            if number and (weight > MAX_ROWS or self._apart):
+            cost_us += one.question.cost_us
+            if number and cost_us > MAX_STEP_US:
                 break
             number += 1
-        self._apart = max(self._apart - 1, 0)
         together, self._waiting = self._waiting[:number], self._waiting[number:]
         return together
 
 
-def _fail(together: Sequence[Waiting], error: StoreError) -> None:
-    for one in together:
+def _fail(waiting: Sequence[Waiting], error: Exception) -> None:
+    for one in waiting:
         if not one.answer.done():
             one.answer.set_exception(error)
