@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
 
 from conftest import wait_until
 from pipe import ListSource, a_pipe, on_the_boards, running, scores
-from tweetboard.channel import body
-from tweetboard.errors import StoreUnavailable
-from tweetboard.journal import Session
+from tweetboard.channel import Message, body
+from tweetboard.errors import SessionEnded, StoreUnavailable
+from tweetboard.journal import Journal, Session
 from tweetboard.outbox import Batch
 from tweetboard.settings import BoardSettings, Settings
 from tweetboard.store import Store
@@ -183,6 +183,34 @@ async def test_a_step_carried_out_after_it_was_given_up_does_not_break_the_sessi
     assert looks[:2] == [1, 2]
     assert pipe.feed.publisher.published.sessions == 1
     assert await scores(pipe, "usernames") == {"alice": 1, "bob": 1, "carol": 1}
+
+
+async def test_what_another_session_has_written_is_not_applied_under_our_token(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Carried out late, when Redis has gone back and forgotten it, it would stand for our batch of that number."""
+    monkeypatch.setattr("tweetboard.follower.OVERDUE_S", 0.05)
+    monkeypatch.setattr("tweetboard.publisher.RENEW_S", 60.0)
+    pipe = a_pipe(store)
+    asked = list[int]()
+
+    async def apply(_stream_key: str, _token: str, messages: Sequence[Message]) -> None:
+        asked.extend(message.seq for message in messages)
+        raise SessionEnded("another session has taken over")
+
+    async with running(pipe, ListSource(POSTS[:1], stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        other = Journal(store, "test", [("usernames", "username_scoreboard"), ("hashtags", "hashtags_scoreboard")])
+        theirs = Session(await other.begin(), ["usernames", "hashtags"])
+        bodies = {"usernames": body([(0, 1)], ["eve"]), "hashtags": body([], [])}
+        await other.append(theirs, Batch(2, "", bodies, 1, [], 9))
+        monkeypatch.setattr(pipe.boards["usernames"], "apply", apply)
+        for lose_track in pipe.feed.journal.listeners:
+            lose_track()
+        heard = pipe.subscribers["usernames"].heard
+        before = heard.catch_ups
+        await wait_until(lambda: heard.catch_ups >= before + 3)
+    assert asked == []
 
 
 async def test_a_streams_hash_deleted_by_hand_counts_nothing_twice(

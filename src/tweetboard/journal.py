@@ -53,14 +53,15 @@ class OutOfStep(Exception):
 class Session:
     """One ownership of the stream as this process knows it: shared by the publisher and the subscribers.
 
-    `began_after` is the last batch before it, `began_at` where upstream that ends, `seq` the last one known to be in
-    the journal; `applied` has, for each board, the last one known to be on it.
+    `tokens` are all that it has had. `began_after` is the last batch before it, `began_at` where upstream that ends,
+    `seq` the last one known to be in the journal; `applied` has, for each board, the last one known to be on it.
     `on_applied` is told the lowest of these whenever a board advances, and `advanced` is set; whoever waits for that
     clears it first. `broken` says why it must end.
     """
 
     def __init__(self, begun: Begun, boards: Sequence[str], on_applied: Callable[[int], None] = lambda _: None) -> None:
         self.token = begun.token
+        self.tokens = {begun.token}
         self.predecessor = begun.predecessor
         self.began_after = begun.seq
         self.began_at = begun.position
@@ -74,6 +75,11 @@ class Session:
         """Mark the session as one that must end, so that the publisher ends it; returns the error to raise."""
         self.broken = reason
         return SessionEnded(reason)
+
+    def go_on_as(self, token: str) -> None:
+        """Go on under another token; what was written under the ones before is still ours."""
+        self.token, self.broken = token, ""
+        self.tokens.add(token)
 
     @property
     def lowest_applied(self) -> int:

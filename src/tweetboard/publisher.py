@@ -332,7 +332,7 @@ class Publisher:
         went_back = (begun.predecessor, begun.seq, begun.position) == before
         if begun.predecessor != session.token and not went_back:
             raise SessionEnded(f"another session has gone on with stream {self._journal.title}")
-        session.token, session.broken = begun.token, ""
+        session.go_on_as(begun.token)
         return begun.seq
 
     async def _keep_lease(self, session: Session, source: Source) -> None:
