@@ -625,6 +625,84 @@ async def test_what_a_request_expects_is_passed_over(
     assert caplog.messages == [], "and whoever has gone meanwhile leaves no traceback"
 
 
+# --- Watching a board ---
+
+
+async def next_event(stream: aiohttp.StreamReader) -> dict[str, str]:
+    """Read one event with data, as a browser does."""
+    async with asyncio.timeout(5):
+        while True:
+            text = (await stream.readuntil(b"\n\n")).decode()
+            fields = dict(line.split(": ", 1) for line in text.strip().split("\n"))
+            if "data" in fields:
+                return fields
+
+
+async def test_whoever_watches_a_board_sees_it_at_once_and_when_it_changes(fake_store: Store) -> None:
+    board = Scoreboard(fake_store, "usernames", "ub")
+    await Lease(fake_store, "lease", "me").hold()
+    async with serving({"usernames": board}) as site:
+        async with site.client.get(f"{site.address}/events/usernames?window=all") as response:
+            assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
+            assert response.headers["Cache-Control"] == "no-cache, no-transform"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            state = await next_event(response.content)
+            assert state == {"event": "state", "data": '{"ready":true,"troubles":{}}'}
+            first = await next_event(response.content)
+            assert msgspec.json.decode(first["data"], type=dict[str, Any])["results"] == []
+            await board.add_bare("lease", "me", ["alice"])
+            await next_event(response.content)
+            second = await next_event(response.content)
+            answer = await site.get("/usernames")
+            said = msgspec.json.decode(second["data"], type=dict[str, Any])
+            assert {**answer.json, "as_of": ""} == {**said, "as_of": ""}
+            assert answer.headers["ETag"] == f'W/"{second["id"]}"'
+            site.parts["stream"] = Part(ok=False, detail="lost")
+            told = await next_event(response.content)
+            assert told["data"] == '{"ready":false,"troubles":{"stream":"lost"}}'
+        known = {"Last-Event-ID": second["id"]}
+        async with site.client.get(f"{site.address}/events/usernames", headers=known) as response:
+            assert (await next_event(response.content))["event"] == "state"
+            await board.add_bare("lease", "me", ["bob"])
+            await next_event(response.content)
+            assert "bob" in (await next_event(response.content))["data"]
+
+
+async def test_what_cannot_be_watched_is_a_problem_and_no_stream(site: Site) -> None:
+    for path, status in (
+        ("/events/nobody", 404),
+        ("/events/usernames?window=7x", 400),
+        ("/events/hashtags?limit=101", 400),
+    ):
+        answer = await site.get(path)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, PROBLEM)
+    head = await site.get("/events/usernames", "HEAD")
+    assert (head.status, head.headers["Content-Type"], head.body) == (200, "text/event-stream", b"")
+
+
+async def test_an_old_client_gets_no_chunks(site: Site) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"GET /events/usernames HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        assert (await reader.readuntil(b"\n\n")).startswith(b"retry: ")
+        assert (await reader.readuntil(b"\n\n")).startswith(b"event: state\n")
+        assert (await reader.readuntil(b"\n\n")).startswith(b"id: ")
+    writer.close()
+
+
+async def test_viewers_go_when_the_server_does_and_hold_nothing_up(fake_store: Store) -> None:
+    """They come back to whoever serves next."""
+    begin_s = 0.0
+    async with serving({"usernames": Scoreboard(fake_store, "usernames", "ub")}) as site:
+        response = await site.client.get(f"{site.address}/events/usernames")
+        await next_event(response.content)
+        begin_s = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - begin_s < 2.0
+    response.close()
+
+
 # --- Redis in trouble ---
 
 

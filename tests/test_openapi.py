@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from openapi_spec_validator import validate
@@ -22,7 +23,7 @@ def test_it_is_valid() -> None:
 
 
 def test_it_has_every_route_and_no_other() -> None:
-    boards: Any = {"usernames": None}
+    boards: Any = {"usernames": SimpleNamespace()}
     api = Api(boards, readiness=dict, metrics=bytes, requests=Counter())
     routes = {resource.canonical for resource in api.application().router.resources()}
     assert openapi({"usernames": KEPT})["paths"].keys() == routes - {"/"}
@@ -42,6 +43,7 @@ async def test_requests_made_up_from_it_are_answered_as_it_says(tmp_path: Path) 
     async with daemon(tmp_path) as running:
         await running.ready()
         arguments = ["run", f"{running.address}/openapi.json", "--checks", "all", "--max-examples", "20", "--seed", "1"]
+        arguments += ["--exclude-path-regex", "^/events/"]  # whose answers do not end
         schemathesis = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", *arguments, "--no-color"), cwd=tmp_path, stdout=subprocess.PIPE
         )

@@ -4,10 +4,11 @@ What lives here: routes, parameters, answers. What must not: how a board is kept
 encoded (answers.py), sockets (serving.py).
 """
 
+import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from tweetboard.answers import (
     Encoded,
@@ -31,12 +32,16 @@ from tweetboard.board.rows import Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import ALL
 from tweetboard.errors import StoreError, StoreUnavailable
+from tweetboard.live import MAX_PAGES as MAX_WATCHED_PAGES
+from tweetboard.live import Live, Viewer
 from tweetboard.serving import Hosts
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 10**9
 MAX_AROUND: Final = 100
+MAX_WATCHED: Final = 100
+"""Rows of a page that is watched, for each change sends all of them."""
 
 MAX_PAGES: Final = 1_000
 """Queries that are understood already, as they stand in an address: most who ask ask the same."""
@@ -105,6 +110,13 @@ class Readiness(msgspec.Struct, frozen=True):
     parts: dict[str, Part]
 
 
+class State(msgspec.Struct, frozen=True):
+    """What the event `state` says to whoever watches: whether every part works, and what is the matter with others."""
+
+    ready: bool
+    troubles: dict[str, str]
+
+
 class Asked(NamedTuple):
     """What somebody wants to know of a board: a page, or of a name."""
 
@@ -136,6 +148,9 @@ class Api:
         description: object = None,
     ) -> None:
         self._boards = boards
+        self.live = Live(self._state)
+        for board in boards.values():
+            board.on_change = self.live.changed
         self._description = encoded(description)
         self._readiness = readiness
         self._metrics = metrics
@@ -157,9 +172,26 @@ class Api:
         routes |= {"/metrics": self._prometheus, "/openapi.json": self._openapi}
         for name in self._boards:
             routes |= {f"/{name}": partial(self._board, name), f"/{name}/{{name:.+}}": partial(self._name, name)}
+            routes |= {f"/events/{name}": partial(self._events, name)}
         for path, handler in routes.items():
             application.router.add_get(path, handler)
+        application.cleanup_ctx.append(self._telling)
+        application.on_shutdown.append(self._let_go)
         return application
+
+    async def _telling(self, _: web.Application) -> AsyncIterator[None]:
+        """Tell viewers what is new, as long as there is an application."""
+        async with asyncio.TaskGroup() as group:
+            telling = group.create_task(self.live.run(), name="live")
+            yield
+            telling.cancel()
+
+    def _state(self) -> State:
+        troubles = {name: part.detail for name, part in self._readiness().items() if not part.ok}
+        return State(not troubles, troubles)
+
+    async def _let_go(self, _: web.Application) -> None:
+        self.live.close()
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -235,6 +267,27 @@ class Api:
             raise ProblemFound(404, "what the path has for a name can be none: it is empty, or too long")
         asked = Asked(board.name, *_scores(request, board), name=name, around=around)
         return respond(request, await self._remembered_answer(board, asked, self._read_name))
+
+    async def _events(self, name: str, request: web.Request) -> web.StreamResponse:
+        board = self._boards[name]
+        _check_known(request, "limit", "window", "history")
+        limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_WATCHED)
+        asked = Asked(board.name, *_scores(request, board), limit=limit)
+        if not self.live.takes(asked):
+            raise ProblemFound(
+                503, f"{MAX_WATCHED_PAGES} different pages are watched already: ask for one of them, or later"
+            )
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform"}
+        response = web.StreamResponse(
+            headers=headers | {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+        )
+        await response.prepare(request)
+        if request.method == "GET" and (transport := request.transport) is not None:
+            in_chunks = request.version >= HttpVersion11
+            viewer = Viewer(transport, in_chunks, asyncio.get_running_loop().create_future())
+            read = partial(self._remembered_answer, board, asked, self._read_page)
+            await self.live.show(asked, read, viewer, request.headers.get("Last-Event-ID", ""))
+        return response
 
     async def _remembered_answer(
         self, board: Scoreboard, asked: Asked, read: Callable[[Scoreboard, Asked], Awaitable[Encoded]]

@@ -16,6 +16,7 @@ from tweetboard.api import (
     MAX_AROUND,
     MAX_LIMIT,
     MAX_OFFSET,
+    MAX_WATCHED,
     BoardAnswer,
     Health,
     Index,
@@ -28,6 +29,14 @@ Described = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
 _TYPES: Final = (BoardAnswer, NameAnswer, Index, Health, Readiness, Problem)
+
+
+_LAST_SEEN: Final[Described] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that came: what it said is not said again.",
+    "schema": {"type": "string"},
+}
 
 
 def openapi(boards: Mapping[str, Kept]) -> Described:
@@ -64,6 +73,7 @@ def _board(name: str, kept: Kept) -> Described:
         _whole("limit", 1, MAX_LIMIT, DEFAULT_LIMIT, "How many rows."),
         _whole("offset", 0, MAX_OFFSET, 0, "How many rows to pass over."),
     ]
+    watched = [_whole("limit", 1, MAX_WATCHED, DEFAULT_LIMIT, "How many rows."), *shared]
     around = [_whole("around", 0, MAX_AROUND, 0, "How many rows on each side of the name.")]
     who = {
         "name": "name",
@@ -76,6 +86,11 @@ def _board(name: str, kept: Kept) -> Described:
     missing = {"404": _problem("The name is not on the board.")}
     return {
         f"/{name}": {"get": _operation(f"The board {name} from the top", _json(BoardAnswer), page + shared, unchanged)},
+        f"/events/{name}": {
+            "get": _operation(
+                f"The board {name} whenever it changes", _other("text/event-stream", "string"), [*watched, _LAST_SEEN]
+            )
+        },
         f"/{name}/{{name}}": {
             "get": _operation(
                 f"One name on the board {name}", _json(NameAnswer), [who, *around, *shared], unchanged | missing

@@ -39,7 +39,8 @@ class Scoreboard:
     `clock` gives Unix seconds; without one it is as late as the newest post. `fold` maps a name as posts spell it to
     its identity; without it every spelling is one of its own. What `hidden` names at the moment of reading, each once,
     is as if it were not on the board. `cleared` counts the windows that a clock which went back has cost; `due` is set
-    where `age` has something to do. Where a `lease` is set, time passes by the clock of whoever holds it.
+    where `age` has something to do. Where a `lease` is set, time passes by the clock of whoever holds it;
+    `on_change` is called whenever this process has changed something.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Scoreboard:
         self.keys = [self.key, f"{self.key}:spelling", f"{self.key}:spellings"]
         self.due = asyncio.Event()
         self.lease: Lease | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self._changes = 0
         self._newest = 0
         self._aged_bucket = -1
@@ -125,7 +127,8 @@ class Scoreboard:
         if outcome != b"applied":
             raise OutOfStep(number)
         self.cleared += number
-        self._changes += any(message.names or message.displays or message.gone for message in messages)
+        if any(message.names or message.displays or message.gone for message in messages):
+            self.touched()
         if self.is_timed and self._bucket != self._aged_bucket:
             self.due.set()
 
@@ -144,7 +147,7 @@ class Scoreboard:
         arguments = ("bare", holder, self._now, self._encoded_kept, *words)
         reply = await self._store.run(SCRIPT, [*self.keys, lease_key], *arguments)
         self.cleared += cast("int | None", reply) or 0
-        self._changes += 1
+        self.touched()
         return reply is not None
 
     async def age(self) -> bool:
@@ -174,7 +177,7 @@ class Scoreboard:
             self._stale_since_s = None
         if not more and bucket != self._aged_bucket:
             self._aged_bucket = bucket
-            self._changes += 1
+            self.touched()
         return bool(more)
 
     async def top(self, *, offset: int = 0, limit: int = 10, window: str = ALL, history: bool = False) -> Page:
@@ -205,8 +208,9 @@ class Scoreboard:
         self.touched()
 
     def touched(self) -> None:
-        """Note that the scores may be other ones now."""
+        """Note that the scores may be other ones now, and tell whoever wants to know."""
         self._changes += 1
+        self.on_change()
 
     async def copy(self, copies: Sequence[str], life_s: int) -> tuple[int, int, dict[str, int]]:
         """Copy the scores and what belongs to them into three prefixed keys, in one step. Raises `StoreError`.
