@@ -124,10 +124,10 @@ class Watched:
         """What it says, in short."""
         return self.etag, self.state
 
-    def frame(self, *, last_id: str = "") -> Frame:
-        """Write what it says, without the board for somebody who has that."""
-        text = event(self.state, name="state")
-        if self.board and last_id != self.etag:
+    def frame(self, seen: tuple[str, bytes]) -> Frame:
+        """Write what of it somebody has not `seen`."""
+        text = event(self.state, name="state") if seen[1] != self.state else b""
+        if self.board and seen[0] != self.etag:
             text += event(self.board, event_id=self.etag)
         return Frame(text)
 
@@ -164,8 +164,8 @@ class Live:
         try:
             await page.look(msgspec.json.encode(self._state()))
             viewer.write(Frame(b"retry: %d\n\n" % random.randint(*RETRY_MS)))  # noqa: S311 - no secret
+            viewer.write(page.frame((last_id, b"")))
             viewer.seen = page.said
-            viewer.write(page.frame(last_id=last_id))
             await viewer.gone
         finally:
             page.viewers.discard(viewer)
@@ -196,13 +196,14 @@ class Live:
     async def _tell(self, page: Watched) -> None:
         now_s, said = time.monotonic(), page.said
         behind = [viewer for viewer in page.viewers if viewer.seen != said]
-        frame = page.frame() if behind else HEARTBEAT
-        if behind:
-            page.told_s = now_s
-        elif now_s - page.told_s >= HEARTBEAT_S:
-            page.told_s, behind = now_s, list(page.viewers)
+        if not behind and now_s - page.told_s >= HEARTBEAT_S:
+            behind = list(page.viewers)
+        frames: dict[tuple[str, bytes], Frame] = {said: HEARTBEAT}
         for number, viewer in enumerate(behind, 1):
-            if viewer.send(frame, now_s):
+            page.told_s = now_s
+            if viewer.seen not in frames:
+                frames[viewer.seen] = page.frame(viewer.seen)
+            if viewer.send(frames[viewer.seen], now_s):
                 viewer.seen = said
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
