@@ -21,6 +21,9 @@ from tweetboard.waiting import within
 UPDATE_S: Final = 0.25
 """Nobody reads a board that changes more often."""
 
+SAME_S: Final = 0.02
+"""Where a change of some board was none of the pages that are watched, it is looked again so soon."""
+
 LOOK_S: Final = 1.0
 """What other processes do to a board is seen so soon; what this one does, at once."""
 
@@ -182,10 +185,14 @@ class Live:
             self._changed.clear()
             began_s = time.monotonic()
             state = msgspec.json.encode(self._state())
+            has_news = False
             for page in list(self._pages.values()):
+                before = page.said
                 await page.look(state)
                 await self._tell(page)
-            await asyncio.sleep(max(UPDATE_S - (time.monotonic() - began_s), 0))
+                has_news = has_news or page.said != before
+            pause_s = UPDATE_S if has_news else SAME_S
+            await asyncio.sleep(max(pause_s - (time.monotonic() - began_s), 0))
 
     def close(self) -> None:
         """Let all viewers go: they come back to whoever serves next."""
