@@ -20,7 +20,7 @@ from model_redis import SCRIPTS, Redis, Word
 from pipe import ListSource, a_pipe, running, scores
 from tweetboard.channel import body, message
 from tweetboard.errors import StoreRefused
-from tweetboard.outbox import Outbox, Published, Read
+from tweetboard.outbox import Outbox, Published
 from tweetboard.posts import Channel, Post, authors
 from tweetboard.store import Store
 
@@ -294,7 +294,7 @@ def test_a_batch_whose_answer_was_lost_is_remembered_as_long_as_any_other() -> N
     """It was forgotten with the next one, and Redis going back half a second then cost a stream that cannot rewind."""
     box = Outbox(0, [Channel("usernames", authors)], bucket_s=1, published=Published())
     for number in range(2):
-        box.gather(Read([Post("", 0, "alice")]), "", 1_763_805_600)
+        box.gather([Post("", 0, "alice")], "", 1_763_805_600)
         batch = box.next()
         assert batch is not None
         batch.sent_at = 1000 + number / 10

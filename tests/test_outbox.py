@@ -7,7 +7,7 @@ import pytest
 from tweetboard import outbox
 from tweetboard.channel import GONE_NAMES, decode_head, message
 from tweetboard.errors import SessionEnded
-from tweetboard.outbox import Batch, Draft, Left, Outbox, Published, Read
+from tweetboard.outbox import Batch, Draft, Left, Outbox, Published
 from tweetboard.posts import Channel, Post, authors, hashtags
 
 NOW = 1_763_805_603
@@ -62,12 +62,12 @@ def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_o
     """Else a Redis that is slow to apply would let memory's bound slide along with time."""
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(20):
-        box.gather(Read([post(f"a{number}")]), "", NOW)
+        box.gather([post(f"a{number}")], "", NOW)
         sent(box, 10.0 * number, applied=False)
     assert box.outstanding_names == 20
     box.applied(15)
     assert box.outstanding_names == 5
-    box.gather(Read([post("last")]), "", NOW)
+    box.gather([post("last")], "", NOW)
     sent(box, 1_000.0, applied=False)
     box.go_back_to(15)
     with pytest.raises(SessionEnded):
@@ -77,12 +77,12 @@ def test_what_is_not_on_every_board_is_neither_forgotten_nor_uncounted_however_o
 def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published(), keep_ids=True)
     for number in range(3):
-        box.gather(Read([post(f"a{number}", post_id=str(number))]), "", NOW)
+        box.gather([post(f"a{number}", post_id=str(number))], "", NOW)
         sent(box, 0.0)
-    box.gather(Read([post("unsent", post_id="u")]), "", NOW)
+    box.gather([post("unsent", post_id="u")], "", NOW)
     following = Outbox(7, CHANNELS, bucket_s=1, published=Published(), keep_ids=True, drafts=box.leave(1).drafts)
     assert following.ids == ["1", "2", "u"]
-    following.gather(Read([post("new", post_id="n")]), "", NOW)
+    following.gather([post("new", post_id="n")], "", NOW)
     assert following.outstanding_names == 4
     batches = [sent(following, 0.0) for _ in range(3)]
     assert [batch.seq for batch in batches] == [8, 9, 10]
@@ -93,10 +93,10 @@ def test_what_a_session_has_left_goes_out_as_it_was_under_new_numbers() -> None:
 def test_nothing_is_added_to_a_batch_that_was_left() -> None:
     """It is encoded already; names behind it would be lost in silence, with their ids noted as counted."""
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
-    box.gather(Read([post("left")]), "", NOW)
+    box.gather([post("left")], "", NOW)
     sent(box, 0.0)
     following = Outbox(0, CHANNELS, bucket_s=1, published=Published(), drafts=box.leave(0).drafts)
-    following.gather(Read([post("new")]), "", NOW)
+    following.gather([post("new")], "", NOW)
     assert [told(sent(following, 0.0), "usernames")["names"] for _ in range(2)] == [["left"], ["new"]]
 
 
@@ -113,9 +113,9 @@ def an_ended_one(*positions: str) -> Outbox:
     """Make an outbox that has sent a batch a position, and has one name more."""
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for position in positions:
-        box.gather(Read([post("sent")]), position, NOW)
+        box.gather([post("sent")], position, NOW)
         sent(box, 0.0)
-    box.gather(Read([post("unsent")]), positions[-1], NOW)
+    box.gather([post("unsent")], positions[-1], NOW)
     return box
 
 
@@ -151,7 +151,7 @@ def test_what_was_read_behind_another_sessions_lost_batch_does_not_go_before_it(
 ) -> None:
     """Nothing was sent yet, so memory has no batch that would show where it begins (model seed 9278)."""
     box = Outbox(3, CHANNELS, bucket_s=1, published=Published())
-    box.gather(Read([post("unsent")]), position, NOW)
+    box.gather([post("unsent")], position, NOW)
     left = box.leave(2)
     assert names(left) == goes_on
     assert (left.lost_names, left.lost_batches) == (0, lost_batches)
@@ -176,12 +176,12 @@ def test_an_author_that_is_no_name_leaves_the_hashtags_standing() -> None:
 
 def test_posts_gather_while_a_batch_is_under_way_and_a_lone_one_leaves_at_once() -> None:
     box = Outbox(7, CHANNELS, bucket_s=1, published=Published())
-    box.gather(Read([post("a")]), "p1", NOW)
+    box.gather([post("a")], "p1", NOW)
     first = box.next()
     assert first is not None
     assert (first.seq, first.names, first.position) == (8, 1, "p1")
-    box.gather(Read([post("b")]), "p2", NOW)
-    box.gather(Read([post("c")]), "p3", NOW)
+    box.gather([post("b")], "p2", NOW)
+    box.gather([post("c")], "p3", NOW)
     assert box.next() is first, "not acknowledged yet: it is the one to send"
     box.acknowledge(first)
     second = box.next()
@@ -193,7 +193,7 @@ def test_a_flood_is_cut_into_bounded_batches_at_the_ends_of_blocks(monkeypatch: 
     monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10)
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(10):
-        box.gather(Read([post("a"), post("b"), post("c")]), f"p{number}", NOW)
+        box.gather([post("a"), post("b"), post("c")], f"p{number}", NOW)
     sizes, positions = [], []
     while (batch := box.next()) is not None:
         box.acknowledge(batch)
@@ -208,7 +208,7 @@ def test_posts_that_are_gone_weigh_more_than_names(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(outbox, "MAX_BATCH_NAMES", 10 * GONE_NAMES)
     box = Outbox(0, [Channel("gone", hashtags, with_ids=True)], bucket_s=1, published=Published())
     for number in range(5):
-        box.gather(Read([Post(f"{number}/{place}", 0, "", is_gone=True) for place in range(6)]), f"p{number}", NOW)
+        box.gather([Post(f"{number}/{place}", 0, "", is_gone=True) for place in range(6)], f"p{number}", NOW)
     gone = []
     while (batch := box.next()) is not None:
         box.acknowledge(batch)
@@ -220,8 +220,8 @@ def test_what_is_gone_keeps_its_place_among_the_names() -> None:
     channels = [Channel("hashtags", hashtags, with_ids=True), Channel("usernames", authors)]
     box = Outbox(0, channels, bucket_s=1, published=(published := Published()), keep_ids=True)
     first, second, gone = post("a", "x", "y", post_id="1"), post("b", post_id="2"), Post("1", 0, "", is_gone=True)
-    box.gather(Read([gone, first, second]), "p", NOW)
-    box.gather(Read([gone, first]), "q", NOW)
+    box.gather([gone, first, second], "p", NOW)
+    box.gather([gone, first], "q", NOW)
     batch = box.next()
     assert batch is not None
     assert json.loads(b"{" + batch.bodies["hashtags"]) == {
@@ -239,7 +239,7 @@ def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=published)
     batches = []
     for number in range(5):
-        box.gather(Read([post(f"u{number}")]), f"p{number}", NOW)
+        box.gather([post(f"u{number}")], f"p{number}", NOW)
         batches.append(sent(box, number / 10))
     box.go_back_to(2)
     assert published.sent_again == 3
@@ -249,7 +249,7 @@ def test_what_redis_forgot_is_sent_again_byte_by_byte_the_same() -> None:
 
 def test_an_answer_that_was_lost_moves_on_without_sending_twice() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
-    box.gather(Read([post("a")]), "p", NOW)
+    box.gather([post("a")], "p", NOW)
     assert box.next() is not None
     box.go_back_to(1)
     assert box.next() is None
@@ -260,7 +260,7 @@ def test_beyond_memory_the_session_ends(seq: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(outbox, "REMEMBERED_S", 2.0)
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for number in range(5):
-        box.gather(Read([post("a")]), "p", NOW)
+        box.gather([post("a")], "p", NOW)
         sent(box, number)
     with pytest.raises(SessionEnded):
         box.go_back_to(seq)
@@ -270,15 +270,15 @@ def test_beyond_memory_the_session_ends(seq: int, monkeypatch: pytest.MonkeyPatc
 def test_batches_are_forgotten_when_one_five_seconds_younger_is_in_and_not_before() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for at_s in (0.0, 1.0, 4.9):
-        box.gather(Read([post("a")]), "p", NOW)
+        box.gather([post("a")], "p", NOW)
         sent(box, at_s)
     box.go_back_to(0)
     for at_s in (4.9, 4.9, 4.9, 5.0):
-        box.gather(Read([post("a")]), "p", NOW)
+        box.gather([post("a")], "p", NOW)
         sent(box, at_s)
     box.go_back_to(0)  # the first went out again at 4.9, so it is young once more
     for at_s in (9.8, 9.9, 9.95, 15.0):
-        box.gather(Read([post("a")]), "p", NOW)
+        box.gather([post("a")], "p", NOW)
         sent(box, at_s)
     with pytest.raises(SessionEnded):
         box.go_back_to(0)
@@ -286,7 +286,7 @@ def test_batches_are_forgotten_when_one_five_seconds_younger_is_in_and_not_befor
 
 def test_an_idle_stream_keeps_its_last_batches_however_old() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
-    box.gather(Read([post("a")]), "p", NOW)
+    box.gather([post("a")], "p", NOW)
     sent(box, 0)
     box.go_back_to(0)
     assert sent(box, 3600).seq == 1
@@ -296,7 +296,7 @@ def test_memory_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(outbox, "MAX_REMEMBERED_BYTES", 1000)
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published())
     for _ in range(50):
-        box.gather(Read([post("a" * 90)]), "p", NOW)
+        box.gather([post("a" * 90)], "p", NOW)
         sent(box, 0)
     with pytest.raises(SessionEnded):
         box.go_back_to(20)
@@ -308,7 +308,7 @@ def test_reading_stops_while_more_than_eight_mebibytes_are_not_on_the_boards() -
     box = Outbox(0, CHANNELS, bucket_s=1, published=published)
     blocks = 0
     while box.room:
-        box.gather(Read([post("x" * 250) for _ in range(100)]), "p", NOW)
+        box.gather([post("x" * 250) for _ in range(100)], "p", NOW)
         blocks += 1
     assert (8 << 20) <= published.unapplied_bytes < (8 << 20) + 30_000
     assert box.outstanding_names == blocks * 100
@@ -333,7 +333,7 @@ def test_a_post_without_a_time_is_of_when_the_caller_says() -> None:
 
 def test_ids_that_came_again_go_out_with_the_next_batch_of_their_session() -> None:
     box = Outbox(0, CHANNELS, bucket_s=1, published=Published(), keep_ids=True)
-    box.gather(Read([post("a", post_id="9")], ["7"]), "p", NOW)
+    box.gather([post("a", post_id="9")], "p", NOW, again=["7"])
     batch = box.next()
     assert batch is not None
     assert (batch.again, batch.ids) == (["7"], ["9"])

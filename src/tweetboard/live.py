@@ -86,7 +86,7 @@ class Viewer:
             self.leave()
         elif not self.transport.get_write_buffer_size():
             self.behind_s = None
-            self.transport.write(frame.chunk if self.in_chunks else frame.plain)
+            self.write(frame)
             return True
         elif self.behind_s is None:
             self.behind_s = now_s

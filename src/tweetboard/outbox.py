@@ -58,13 +58,6 @@ class Batch(msgspec.Struct, gc=False):
     sent_at: float = 0.0
 
 
-class Read(NamedTuple):
-    """What was read at once: new posts, and the ids that came `again`, to be kept for longer."""
-
-    posts: Sequence[Post]
-    again: Sequence[str] = ()
-
-
 class Column:
     """What one channel has gathered, as its message says it: names, times, authors, posts, and what of them is gone."""
 
@@ -244,10 +237,12 @@ class Outbox:
         self._unapplied_names = 0
         self._measure()
 
-    def gather(self, read: Read, position: str, now: int, untimed: int = 0) -> None:
-        """Put what was read into the last draft, or into a new one where that is full.
+    def gather(
+        self, posts: Sequence[Post], position: str, now: int, untimed: int = 0, again: Iterable[str] = ()
+    ) -> None:
+        """Put one post or more into the last draft, or into a new one where that is full.
 
-        `untimed` is when posts without a time came.
+        `untimed` is when posts without a time came; the ids that came `again` go out with it, to be kept for longer.
         """
         if not self._drafts or self._drafts[-1].full:
             if self._drafts:
@@ -255,10 +250,10 @@ class Outbox:
             self._drafts.append(Draft(self._channels))
         draft = self._drafts[-1]
         before = draft.names
-        draft.add(read.posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
-        came = [post for post in read.posts if not post.is_gone] if self._forgets else read.posts
+        draft.add(posts, position, now=now, bucket_s=self._bucket_s, untimed=untimed)
+        came = [post for post in posts if not post.is_gone] if self._forgets else posts
         if self._keep_ids:
-            draft.again += read.again
+            draft.again += again
             draft.ids += [post.id for post in came if post.id]
         self._published.posts += len(came)
         self._published.names += draft.names - before

@@ -15,7 +15,7 @@ from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
 from tweetboard.lease import RENEW_S, Lease
-from tweetboard.outbox import Batch, Outbox, Published, Read
+from tweetboard.outbox import Batch, Outbox, Published
 from tweetboard.posts import Channel, Post
 from tweetboard.recent import RecentIds
 from tweetboard.store import Store
@@ -245,7 +245,7 @@ class Publisher:
             if self.by_newest:
                 self._newest = max([self._newest, *(post.time for post in fresh if post.time < now)])
                 untimed = self._newest or now
-            self._outbox.gather(Read(fresh, self._ids.again()), position, now, untimed)
+            self._outbox.gather(fresh, position, now, untimed, self._ids.again())
             self._wake.set()
 
     async def _append_all(self, session: Session, reader: asyncio.Task[None]) -> None:
