@@ -16,14 +16,17 @@ import msgspec
 import pytest
 from yarl import URL
 
+from tweetboard import __version__, page
 from tweetboard.answers import Problem
-from tweetboard.api import MAX_LIMIT, MAX_OFFSET, Api, Part
+from tweetboard.api import About, Api, Part
+from tweetboard.asked import MAX_LIMIT, MAX_OFFSET
 from tweetboard.board.reads import STEPS
 from tweetboard.board.rows import Page, Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import NOTHING_MORE, Kept, window
 from tweetboard.channel import Message
 from tweetboard.errors import StoreRefused
+from tweetboard.feed import Condition
 from tweetboard.formats.hashtags import fold
 from tweetboard.lease import Lease
 from tweetboard.serving import listening
@@ -51,6 +54,7 @@ class Site:
         self.client = client
         self.requests = Counter[tuple[str, str]]()
         self.parts = {"redis": Part(ok=True, detail="answers"), "stream": Part(ok=True, detail="connected")}
+        self.streams = dict[str, Condition]()
         self.metrics = b"# HELP tweetboard_posts_total Posts read.\n"
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -82,8 +86,7 @@ async def serving(
     requests = Counter[tuple[str, str]]()
     api = Api(
         boards,
-        readiness=lambda: sites[0].parts,
-        metrics=lambda: sites[0].metrics,
+        About(readiness=lambda: sites[0].parts, streams=lambda: sites[0].streams, metrics=lambda: sites[0].metrics),
         requests=requests,
         hosts=hosts,
         demo=demo,
@@ -181,17 +184,59 @@ async def test_names_are_json_whatever_is_in_them(fake_store: Store) -> None:
         assert (await site.get("/usernames")).json["results"][0]["name"] == odd
 
 
-@pytest.mark.parametrize("path", ["/", "/boards"])
-async def test_the_boards_are_listed_with_their_addresses(site: Site, path: str) -> None:
-    answer = await site.get(path)
+async def test_the_boards_are_listed_with_their_addresses(site: Site) -> None:
+    answer = await site.get("/boards")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json == {
         "demo": False,
         "boards": {
-            "usernames": {"url": f"{site.address}/usernames", "windows": ["all"]},
-            "hashtags": {"url": f"{site.address}/hashtags", "windows": ["all"]},
+            "usernames": {"url": f"{site.address}/usernames", "windows": ["all"], "sign": ""},
+            "hashtags": {"url": f"{site.address}/hashtags", "windows": ["all"], "sign": ""},
         },
     }
+
+
+async def test_a_name_is_searched_for_on_all_boards_at_once(timed: Site) -> None:
+    found = (await timed.get("/search?name=%23TEA&around=1")).json["found"]
+    assert found == [{**(await timed.get("/hashtags/tea?around=1")).json, "as_of": found[0]["as_of"]}]
+    within = (await timed.get("/search?name=tea&boards=hashtags:5m,hashtags,hashtags:5m")).json["found"]
+    assert [(one["window"], one["score"]) for one in within] == [("5m", 1), ("all", 2)]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail"),
+    [
+        ("name=nobody", 200, ""),
+        ("name=", 200, ""),
+        ("name=%23", 200, ""),
+        ("", 400, "name is missing: whom to search for"),
+        ("name=a&boards=mine", 400, "boards: 'mine' is not one of: hashtags"),
+        ("name=a&boards=hashtags:7x", 400, "window '7x' is not one of: all, 5m, trending"),
+        ("name=a&boards=", 400, "boards: '' is not one of: hashtags"),
+        ("name=a&limit=3", 400, "unknown parameter 'limit': there are name, boards, around and history"),
+    ],
+)
+async def test_a_search_finds_nobody_or_says_what_is_wrong(timed: Site, query: str, status: int, detail: str) -> None:
+    answer = await timed.get(f"/search?{query}")
+    if status == 200:
+        assert (answer.status, answer.json) == (200, {"found": []})
+    else:
+        assert problem(answer, 400, "Bad Request") == detail
+
+
+async def test_the_page_and_its_files_are_small_and_bound_to_this_host(site: Site) -> None:
+    size = 0
+    for path, answer in page.files().items():
+        got = await site.get(path)
+        assert (got.status, got.body, got.headers["Content-Type"]) == (200, answer.body, answer.media_type)
+        policy = got.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert "unsafe" not in policy
+        assert (await site.get(path, **{"If-None-Match": got.headers["ETag"]})).status == 304
+        assert not re.search(rb"(?:src|href|url|import|from)\W{1,3}(?:https?:)?//", answer.body), path
+        size += len(got.body)
+    assert "/" in page.files()
+    assert size < 60_000
 
 
 async def test_a_demo_says_so() -> None:
@@ -232,7 +277,8 @@ async def test_metrics_are_prometheus_text_read_anew_each_time(site: Site) -> No
 
 @pytest.mark.parametrize("path", ["/", "/boards", "/healthz", "/readyz", "/metrics", "/usernames?limit=3", "/nowhere"])
 async def test_head_is_get_without_its_body(site: Site, path: str) -> None:
-    got, headed = await site.get(path), await site.get(path, "HEAD")
+    plain = {"Accept-Encoding": "identity"}
+    got, headed = await site.get(path, **plain), await site.get(path, "HEAD", **plain)
     assert (headed.status, headed.body) == (got.status, b"")
     for name in ("Content-Type", "X-Content-Type-Options"):
         assert headed.headers[name] == got.headers[name]
@@ -511,7 +557,7 @@ async def test_a_long_answer_is_compressed_for_who_takes_it(
 
 
 async def test_every_answer_ends_its_line(site: Site) -> None:
-    for path in ("/", "/healthz", "/readyz", "/usernames", "/usernames/alice", "/nowhere"):
+    for path in ("/boards", "/healthz", "/readyz", "/usernames", "/usernames/alice", "/nowhere"):
         assert (await site.get(path)).body.endswith(b"}\n")
 
 
@@ -647,7 +693,10 @@ async def test_whoever_watches_a_board_sees_it_at_once_and_when_it_changes(fake_
             assert response.headers["Cache-Control"] == "no-cache, no-transform"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             state = await next_event(response.content)
-            assert state == {"event": "state", "data": '{"ready":true,"troubles":{}}'}
+            assert state == {
+                "event": "state",
+                "data": f'{{"version":"{__version__}","ready":true,"streams":{{}},"troubles":{{}}}}',
+            }
             first = await next_event(response.content)
             assert msgspec.json.decode(first["data"], type=dict[str, Any])["results"] == []
             await board.add_bare("lease", "me", ["alice"])
@@ -658,7 +707,7 @@ async def test_whoever_watches_a_board_sees_it_at_once_and_when_it_changes(fake_
             assert answer.headers["ETag"] == f'W/"{second["id"]}"'
             site.parts["stream"] = Part(ok=False, detail="lost")
             told = await next_event(response.content)
-            assert told["data"] == '{"ready":false,"troubles":{"stream":"lost"}}'
+            assert told["data"].endswith('"ready":false,"streams":{},"troubles":{"stream":"lost"}}')
         known = {"Last-Event-ID": second["id"]}
         async with site.client.get(f"{site.address}/events/usernames", headers=known) as response:
             assert (await next_event(response.content))["event"] == "state"
@@ -831,7 +880,7 @@ async def test_answers_are_counted_by_route_and_status_never_by_raw_path(site: S
 
 
 async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_open() -> None:
-    api = Api({}, readiness=dict, metrics=bytes, requests=Counter())
+    api = Api({}, About(), requests=Counter())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(OSError, match="address already in use"):
             async with listening(api.application(), "127.0.0.1", taken.getsockname()[1]):
@@ -858,7 +907,7 @@ async def test_a_stop_does_not_wait_long_for_a_request_that_never_ends(monkeypat
         raise AssertionError
 
     async with aiohttp.ClientSession() as client, asyncio.timeout(2):
-        api = Api({"usernames": Board(never)}, readiness=dict, metrics=bytes, requests=Counter())  # type: ignore[dict-item]
+        api = Api({"usernames": Board(never)}, About(), requests=Counter())  # type: ignore[dict-item]
         async with listening(api.application(), "127.0.0.1", 0) as address:
             asking = asyncio.create_task(client.get(f"{address}/usernames"))
             await asked.wait()

@@ -85,7 +85,7 @@ async def test_a_viewer_sees_the_page_at_once_and_then_only_what_changes() -> No
     page, wire = Page(), Wire()
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
-        group.create_task(live.show("p", page.read, viewer(wire)))
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: wire.came.endswith(board(0)))
         retry, _, rest = wire.take().partition(b"\n\n")
         assert 1_000 <= int(retry.removeprefix(b"retry: ")) <= 5_000
@@ -104,7 +104,7 @@ async def test_who_comes_back_with_what_the_page_says_is_not_told_again() -> Non
     page, wire = Page(), Wire()
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
-        group.create_task(live.show("p", page.read, viewer(wire), "tag0"))
+        group.create_task(live.show({"p": page.read}, viewer(wire), "tag0"))
         await wait_until(lambda: wire.came.endswith(SAID))
         page.number = 1
         await wait_until(lambda: wire.came.endswith(board(1)))
@@ -115,7 +115,7 @@ async def test_how_the_streams_do_is_told_when_it_changes() -> None:
     page, wire, ready = Page(), Wire(), True
     live = Live(lambda: {"ready": ready})
     async with telling(live) as group:
-        group.create_task(live.show("p", page.read, viewer(wire)))
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: wire.came.endswith(board(0)))
         wire.take()
         ready = False
@@ -127,7 +127,7 @@ async def test_while_redis_is_away_viewers_stay_and_hear_of_it_when_it_is_back()
     page.is_away = True
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
-        group.create_task(live.show("p", page.read, viewer(wire)))
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: wire.came.endswith(SAID))
         page.is_away = False
         await wait_until(lambda: wire.came.endswith(board(0)))
@@ -138,7 +138,7 @@ async def test_all_who_watch_share_one_read_and_one_encoding() -> None:
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
         for wire in wires:
-            group.create_task(live.show("p", page.read, viewer(wire)))
+            group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: all(wire.came.endswith(board(0)) for wire in wires))
         assert live.viewers == 1_000
         for wire in wires:
@@ -155,7 +155,7 @@ async def test_a_slow_viewer_is_given_the_newest_and_not_what_came_between() -> 
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
         for wire in (slow, quick):
-            group.create_task(live.show("p", page.read, viewer(wire)))
+            group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: slow.came.endswith(board(0)) and quick.came.endswith(board(0)))
         slow.take()
         slow.queued = 1
@@ -172,7 +172,7 @@ async def test_a_viewer_that_takes_nothing_in_is_dropped_at_last(monkeypatch: py
     page, wire = Page(), Wire()
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
-        showing = group.create_task(live.show("p", page.read, viewer(wire)))
+        showing = group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: wire.came.endswith(board(0)))
         wire.queued, page.number = 1, 1
         await wait_until(showing.done)
@@ -186,8 +186,8 @@ async def test_a_silent_connection_gets_a_comment_by_which_one_that_is_gone_is_n
     page, wire, gone = Page(), Wire(), Wire()
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
-        group.create_task(live.show("p", page.read, viewer(wire)))
-        leaving = group.create_task(live.show("p", page.read, viewer(gone)))
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
+        leaving = group.create_task(live.show({"p": page.read}, viewer(gone)))
         await wait_until(lambda: gone.came.endswith(board(0)))
         gone.is_closed = True
         await wait_until(leaving.done)
@@ -200,7 +200,7 @@ async def test_nothing_is_read_while_nobody_watches() -> None:
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
         watching = viewer(wire)
-        showing = group.create_task(live.show("p", page.read, watching))
+        showing = group.create_task(live.show({"p": page.read}, watching))
         await wait_until(lambda: page.reads > 2)
         watching.leave()
         await showing
@@ -217,11 +217,11 @@ async def test_so_many_different_pages_are_watched_and_no_more(monkeypatch: pyte
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
         for asked in ("a", "b"):
-            assert live.takes(asked)
-            group.create_task(live.show(asked, Page().read, viewer(Wire())))
+            assert live.takes([asked])
+            group.create_task(live.show({asked: Page().read}, viewer(Wire())))
         await wait_until(lambda: live.viewers == 2)
-        assert live.takes("a")
-        assert not live.takes("c")
+        assert live.takes(["a"])
+        assert not live.takes(["a", "c"])
 
 
 def test_a_frame_is_also_a_chunk_of_http() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import wait_until
 from tweetboard import top
-from tweetboard.api import Api
+from tweetboard.api import About, Api
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import Kept, window
 from tweetboard.channel import Message
@@ -27,7 +27,7 @@ NOW = 1_763_805_600
 
 @asynccontextmanager
 async def serving(boards: dict[str, Scoreboard]) -> AsyncIterator[str]:
-    api = Api(boards, readiness=dict, metrics=bytes, requests=Counter())
+    api = Api(boards, About(), requests=Counter())
     async with listening(api.application(), "127.0.0.1", 0) as address:
         yield address
 

@@ -50,6 +50,7 @@ class Encoded:
 
     body: bytes
     etag: str
+    media_type: str = "application/json"
 
     @cached_property
     def gzipped(self) -> bytes:
@@ -61,7 +62,12 @@ def encoded(answer: object, moment: str = "") -> Encoded:
     """Encode an answer; the `moment` that stands in it does not matter to somebody who has all else of it already."""
     body = _line(answer)
     says = body.replace(moment.encode(), b"", 1) if moment else body
-    return Encoded(body, hashlib.blake2b(says, digest_size=9).hexdigest())
+    return Encoded(body, _tag(says))
+
+
+def tagged(body: bytes, media_type: str) -> Encoded:
+    """Make an answer of what stands in a file."""
+    return Encoded(body, _tag(body), media_type)
 
 
 @dataclass
@@ -124,7 +130,7 @@ def respond(request: web.Request, answer: Encoded) -> web.Response:
     known = request.if_none_match if "If-None-Match" in request.headers else None
     if known is not None and any(tag.value in ("*", answer.etag) for tag in known):
         return web.Response(status=304, headers=headers)
-    headers["Content-Type"] = "application/json"
+    headers["Content-Type"] = answer.media_type
     body = answer.body
     if len(body) >= GZIP_BYTES and _takes_gzip(request.headers.get("Accept-Encoding", "")):
         headers["Content-Encoding"] = "gzip"
@@ -141,6 +147,10 @@ def respond_json(answer: object, *, status: int = 200, content_type: str = "appl
 def respond_problem(problem: Problem) -> web.Response:
     """Answer with a problem document."""
     return respond_json(problem, status=problem.status, content_type="application/problem+json")
+
+
+def _tag(says: bytes) -> str:
+    return hashlib.blake2b(says, digest_size=9).hexdigest()
 
 
 def _line(answer: object) -> bytes:

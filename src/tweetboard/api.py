@@ -8,16 +8,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import Final
 
 import msgspec
 from aiohttp import HttpVersion11, web
 
+from tweetboard import __version__, page
 from tweetboard.answers import (
     Encoded,
     Problem,
@@ -28,20 +30,15 @@ from tweetboard.answers import (
     respond_json,
     respond_problem,
 )
+from tweetboard.asked import Asked, name_asked, page_asked, search_asked, watch_asked, watches_asked
 from tweetboard.board.rows import Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import ALL
 from tweetboard.errors import StoreError, StoreUnavailable
+from tweetboard.feed import Condition
 from tweetboard.live import MAX_PAGES as MAX_WATCHED_PAGES
 from tweetboard.live import Live, Viewer
 from tweetboard.serving import Hosts
-
-DEFAULT_LIMIT: Final = 10
-MAX_LIMIT: Final = 1000
-MAX_OFFSET: Final = 10**9
-MAX_AROUND: Final = 100
-MAX_WATCHED: Final = 100
-"""Rows of a page that is watched, for each change sends all of them."""
 
 MAX_PAGES: Final = 1_000
 """Queries that are understood already, as they stand in an address: most who ask ask the same."""
@@ -76,11 +73,18 @@ class NameAnswer(Row, frozen=True, kw_only=True, omit_defaults=True):
     around: list[Row]
 
 
+class Search(msgspec.Struct, frozen=True):
+    """What `GET /search` answers: the name on each board that has it."""
+
+    found: list[NameAnswer]
+
+
 class BoardLink(msgspec.Struct, frozen=True):
-    """Where a board is, and what may be asked for as its `window`."""
+    """Where a board is, what may be asked for as its `window`, and the `sign` to show before its names, if any."""
 
     url: str
     windows: list[str]
+    sign: str
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -111,26 +115,25 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the event `state` says to whoever watches: whether every part works, and what is the matter with others."""
+    """What the event `state` says to whoever watches: how each stream does, and what is the matter with other parts."""
 
+    version: str
     ready: bool
+    streams: dict[str, Condition]
     troubles: dict[str, str]
 
 
-class Asked(NamedTuple):
-    """What somebody wants to know of a board: a page, or of a name."""
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the daemon says of itself; asked anew for each request."""
 
-    board: str
-    window: str
-    history: bool
-    limit: int = DEFAULT_LIMIT
-    offset: int = 0
-    name: str | None = None
-    around: int = 0
+    readiness: Callable[[], dict[str, Part]] = dict
+    streams: Callable[[], dict[str, Condition]] = dict
+    metrics: Callable[[], bytes] = bytes
 
 
 class Api:
-    """The routes over `boards`; `readiness` and `metrics` are asked anew for each request.
+    """The routes over `boards`, and `about` the daemon that keeps them.
 
     Answers are counted by route and status in `requests`. Only requests to `hosts` are answered. `description` is the
     whole of it in OpenAPI.
@@ -139,9 +142,8 @@ class Api:
     def __init__(
         self,
         boards: Mapping[str, Scoreboard],
+        about: About,
         *,
-        readiness: Callable[[], dict[str, Part]],
-        metrics: Callable[[], bytes],
         requests: Counter[tuple[str, str]],
         hosts: Iterable[str] = (),
         demo: bool = False,
@@ -152,8 +154,7 @@ class Api:
         for board in boards.values():
             board.on_change = self.live.changed
         self._description = encoded(description)
-        self._readiness = readiness
-        self._metrics = metrics
+        self._about = about
         self._demo = demo
         self._remembered = Remembered()
         self._pages: dict[tuple[str, str], Asked] = {}
@@ -164,15 +165,18 @@ class Api:
         """Build the aiohttp application."""
         application = web.Application(middlewares=[self._answer])
         routes: dict[str, Handler] = {
-            "/": self._index,
             "/boards": self._index,
             "/healthz": self._healthz,
             "/readyz": self._readyz,
+            "/metrics": self._prometheus,
+            "/openapi.json": self._openapi,
+            "/search": self._search,
+            "/events": self._events,
         }
-        routes |= {"/metrics": self._prometheus, "/openapi.json": self._openapi}
         for name in self._boards:
             routes |= {f"/{name}": partial(self._board, name), f"/{name}/{{name:.+}}": partial(self._name, name)}
-            routes |= {f"/events/{name}": partial(self._events, name)}
+            routes |= {f"/events/{name}": partial(self._events_of, name)}
+        routes |= {path: partial(self._file, answer) for path, answer in page.files().items()}
         for path, handler in routes.items():
             application.router.add_get(path, handler)
         application.cleanup_ctx.append(self._telling)
@@ -187,8 +191,8 @@ class Api:
             telling.cancel()
 
     def _state(self) -> State:
-        troubles = {name: part.detail for name, part in self._readiness().items() if not part.ok}
-        return State(not troubles, troubles)
+        troubles = {name: part.detail for name, part in self._about.readiness().items() if not part.ok}
+        return State(__version__, not troubles, self._about.streams(), troubles)
 
     async def _let_go(self, _: web.Application) -> None:
         self.live.close()
@@ -223,22 +227,29 @@ class Api:
         self._requests[route, str(response.status)] += 1
         return response
 
+    async def _file(self, answer: Encoded, request: web.Request) -> web.Response:
+        response = respond(request, answer)
+        response.headers.update(page.HEADERS)
+        return response
+
     async def _index(self, request: web.Request) -> web.Response:
         origin = request.url.origin()
-        links = {name: BoardLink(f"{origin}/{name}", board.kept.names) for name, board in self._boards.items()}
+        links = {
+            name: BoardLink(f"{origin}/{name}", board.kept.names, board.sign) for name, board in self._boards.items()
+        }
         return respond_json(Index(self._demo, links))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return respond_json(Health())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        parts = self._readiness()
+        parts = self._about.readiness()
         ready = all(part.ok for part in parts.values())
         return respond_json(Readiness("ready" if ready else "not ready", parts), status=200 if ready else 503)
 
     async def _prometheus(self, _: web.Request) -> web.Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return web.Response(body=self._metrics(), headers=headers)
+        return web.Response(body=self._about.metrics(), headers=headers)
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return respond(request, self._description)
@@ -246,34 +257,33 @@ class Api:
     async def _board(self, name: str, request: web.Request) -> web.Response:
         board, query = self._boards[name], request.query_string
         if (asked := self._pages.get((name, query))) is None:
-            _check_known(request, "limit", "offset", "window", "history")
-            limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-            offset = _whole(request, "offset", 0, 0, MAX_OFFSET)
-            asked = Asked(board.name, *_scores(request, board), limit=limit, offset=offset)
+            asked = page_asked(request, board)
             if len(self._pages) < MAX_PAGES:
                 self._pages[name, query] = asked
         return respond(request, await self._remembered_answer(board, asked, self._read_page))
 
     async def _name(self, board_name: str, request: web.Request) -> web.Response:
         board = self._boards[board_name]
-        _check_known(request, "around", "window", "history")
-        around = _whole(request, "around", 0, 0, MAX_AROUND)
-        raw = request.rel_url.raw_path.lstrip("/").partition("/")[2]
-        try:
-            name = board.identity(unquote_to_bytes(raw).decode())
-        except UnicodeDecodeError as error:
-            raise ProblemFound(400, "what the path has for a name is no UTF-8") from error
-        if not name:
-            raise ProblemFound(404, "what the path has for a name can be none: it is empty, or too long")
-        asked = Asked(board.name, *_scores(request, board), name=name, around=around)
+        asked = name_asked(request, board)
         return respond(request, await self._remembered_answer(board, asked, self._read_name))
 
-    async def _events(self, name: str, request: web.Request) -> web.StreamResponse:
-        board = self._boards[name]
-        _check_known(request, "limit", "window", "history")
-        limit = _whole(request, "limit", DEFAULT_LIMIT, 1, MAX_WATCHED)
-        asked = Asked(board.name, *_scores(request, board), limit=limit)
-        if not self.live.takes(asked):
+    async def _search(self, request: web.Request) -> web.Response:
+        bodies = []
+        for asked in search_asked(request, self._boards):
+            with suppress(ProblemFound):
+                answer = await self._remembered_answer(self._boards[asked.board], asked, self._read_name)
+                bodies.append(answer.body.rstrip())
+        return respond_json({"found": [msgspec.Raw(body) for body in bodies]})
+
+    async def _events_of(self, name: str, request: web.Request) -> web.StreamResponse:
+        return await self._watch(request, [watch_asked(request, self._boards[name])])
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        return await self._watch(request, watches_asked(request, self._boards))
+
+    async def _watch(self, request: web.Request, pages: Sequence[Asked]) -> web.StreamResponse:
+        """Answer with pages as they change, for as long as they are watched."""
+        if not self.live.takes(pages):
             raise ProblemFound(
                 503, f"{MAX_WATCHED_PAGES} different pages are watched already: ask for one of them, or later"
             )
@@ -285,8 +295,11 @@ class Api:
         if request.method == "GET" and (transport := request.transport) is not None:
             in_chunks = request.version >= HttpVersion11
             viewer = Viewer(transport, in_chunks, asyncio.get_running_loop().create_future())
-            read = partial(self._remembered_answer, board, asked, self._read_page)
-            await self.live.show(asked, read, viewer, request.headers.get("Last-Event-ID", ""))
+            reads = {
+                asked: partial(self._remembered_answer, self._boards[asked.board], asked, self._read_page)
+                for asked in pages
+            }
+            await self.live.show(reads, viewer, request.headers.get("Last-Event-ID", ""))
         return response
 
     async def _remembered_answer(
@@ -303,14 +316,14 @@ class Api:
         return await self._remembered.get(asked, version, partial(read, board, asked))
 
     async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
-        page = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
+        found = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
         moment = _now()
-        answer = BoardAnswer(board.name, asked.window, page.total, moment, page.lacking, page.rows)
+        answer = BoardAnswer(board.name, asked.window, found.total, moment, found.lacking, found.rows)
         return encoded(answer, moment)
 
     async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:
         name = asked.name or ""
-        row, page = await board.near(name, around=asked.around, window=asked.window, history=asked.history)
+        row, found = await board.near(name, around=asked.around, window=asked.window, history=asked.history)
         if row is None:
             where = "" if asked.window == ALL else f" in the window {asked.window}"
             raise ProblemFound(404, f"{name!r} is not on the board {board.name}{where}")
@@ -319,10 +332,10 @@ class Api:
             **msgspec.structs.asdict(row),
             board=board.name,
             window=asked.window,
-            total=page.total,
+            total=found.total,
             as_of=moment,
-            max_error=page.lacking,
-            around=page.rows,
+            max_error=found.lacking,
+            around=found.rows,
         )
         return encoded(answer, moment)
 
@@ -335,35 +348,3 @@ def _now() -> str:
 @lru_cache(maxsize=2)
 def _second(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _check_known(request: web.Request, *names: str) -> None:
-    """Raise `ProblemFound` for a parameter that there is not, or that stands there twice."""
-    query = request.query
-    if unknown := [name for name in query if name not in names]:
-        known = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise ProblemFound(400, f"unknown parameter {min(unknown)!r}: there are {known}")
-    if twice := [name for name in query if len(query.getall(name)) > 1]:
-        raise ProblemFound(400, f"{twice[0]} stands there more than once")
-
-
-def _scores(request: web.Request, board: Scoreboard) -> tuple[str, bool]:
-    """Read which scores are asked for, and whether with their history. Raises `ProblemFound`."""
-    window = request.query.get("window", ALL)
-    if window not in board.kept.names:
-        raise ProblemFound(400, f"window {window!r} is not one of: {', '.join(board.kept.names)}")
-    history = request.query.get("history", "0")
-    if history not in ("0", "1"):
-        raise ProblemFound(400, f"history must be 0 or 1, not {history!r}")
-    return window, history == "1"
-
-
-def _whole(request: web.Request, name: str, default: int, lowest: int, highest: int) -> int:
-    """Read a whole number from the query; raises `ProblemFound` for anything else, or one out of bounds."""
-    text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise ProblemFound(400, f"{name} must be a whole number from {lowest} to {highest}")
-    value = int(text)
-    if not lowest <= value <= highest:
-        raise ProblemFound(400, f"{name} must be from {lowest} to {highest}, not {value}")
-    return value

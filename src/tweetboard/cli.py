@@ -23,7 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from tweetboard import __version__
-from tweetboard.api import MAX_LIMIT
+from tweetboard.asked import MAX_LIMIT
 from tweetboard.board.windows import ALL
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tweetboard.api import Api, Part
+from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.board.reads import STEPS
 from tweetboard.board.scoreboard import Scoreboard
@@ -241,8 +241,11 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
     )
     return Api(
         pipe.boards,
-        readiness=lambda: {name: Part(*part) for name, part in pipe.described().items()},
-        metrics=watched.render,
+        About(
+            readiness=lambda: {name: Part(*part) for name, part in pipe.described().items()},
+            streams=lambda: {feed.title: feed.condition() for feed in pipe.feeds.values()},
+            metrics=watched.render,
+        ),
         requests=requests,
         hosts=[settings.http.host, *settings.http.allowed_hosts],
         demo=_is_demo(settings),

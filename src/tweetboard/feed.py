@@ -9,7 +9,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
 
 from tweetboard.boards import boards_of, bucket_s_of
 from tweetboard.errors import StreamError
@@ -41,12 +44,30 @@ EMPTY_POSTS: Final = 100
 CATCHING_UP_S: Final = 60.0
 """Posts older than this when they come are what was missed: they come faster than is usual."""
 
+CAUGHT_UP_S: Final = 5.0
+"""Where no post has come for so long, none that was missed is left."""
+
 EXPECTED: Final = frozenset(
     {"bot", "delete", "edit", "hashtag", "language", "limit", "scrub_geo", "status_withheld", "user_withheld"}
 )
 """What a healthy stream also says, and what somebody wants left out; counted, but not worth a line in the log."""
 
 log = logging.getLogger(__name__)
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a stream does: in a word, why, and since when it has been connected, or has not.
+
+    The posts that come are `behind_s` old, in whole minutes, where it catches up; `gap_s` is how long nobody listened
+    to it since the start, where it cannot go back; `left_out` is how many posts it says it has not sent.
+    """
+
+    status: Literal["live", "catching up", "quiet", "connecting", "standby", "ended"]
+    since: datetime
+    detail: str = ""
+    behind_s: int = 0
+    gap_s: float = 0.0
+    left_out: int = 0
 
 
 class UnmetPaths:
@@ -113,7 +134,7 @@ class Feed:
         self.failure: StreamError | None = None
         self.on_posts: Callable[[], None] = lambda: None
         self._decoded_posts = 0
-        self._behind_s = 0.0
+        self._came_at = self._behind_s = 0.0
         self._unmet = UnmetPaths(paths, 1) if unmet is None else unmet
 
     @property
@@ -131,7 +152,8 @@ class Feed:
                 if self._decoded_posts < EMPTY_POSTS <= self._decoded_posts + len(came):
                     self._unmet.seen_enough()
             self._decoded_posts += len(came)
-            self._behind_s = time.time() - came[-1].time if came[-1].time else 0.0
+            self._came_at = time.time()
+            self._behind_s = self._came_at - came[-1].time if came[-1].time else 0.0
             self.on_posts()
         return posts
 
@@ -184,6 +206,23 @@ class Feed:
             log.warning("stream %s: skipped %d: %s%s", self.title, count, reason, f": {example}" if example else "")
         reported.update(dict(told))
         return bool(told)
+
+    def condition(self) -> Condition:
+        """Say how the stream does, in a form that changes only when that does."""
+        state, behind_s, detail = self.state, 0, ""
+        since = datetime.fromtimestamp(int(state.since), UTC)
+        status: Literal["live", "catching up", "quiet", "connecting", "standby", "ended"] = "live"
+        if self.failure is not None:
+            status, detail = "ended", str(self.failure)
+        elif self.publisher.published.standby:
+            status, detail = "standby", f"{self.lease.other} has it"
+        elif not state.live:
+            status, detail = "connecting", state.trouble
+        elif self.volume.quiet:
+            status = "quiet"
+        elif self._behind_s >= CATCHING_UP_S and time.time() - self._came_at < CAUGHT_UP_S:
+            status, behind_s = "catching up", int(self._behind_s // 60 * 60)
+        return Condition(status, since, detail, behind_s, round(state.gap_s, 1), self.skipped.undelivered)
 
     def described(self) -> tuple[bool, str]:
         """Say whether all is well with the stream, and how it goes in some words."""

@@ -8,9 +8,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -44,9 +44,12 @@ RETRY_MS: Final = (1_000, 5_000)
 
 log = logging.getLogger(__name__)
 
+Read = Callable[[], Awaitable[Encoded]]
+Asked = TypeVar("Asked", bound=Hashable)
+
 
 class Frame:
-    """An event as it goes out: as it stands, and as a chunk of HTTP/1.1 (RFC 9112, 7.1)."""
+    """Events as they go out: as they stand, and as a chunk of HTTP/1.1 (RFC 9112, 7.1)."""
 
     def __init__(self, text: bytes) -> None:
         self.plain = text
@@ -63,15 +66,58 @@ def event(data: bytes, *, name: str = "", event_id: str = "") -> bytes:
     return b"%bdata: %b\n\n" % (head.encode(), data.rstrip(b"\n"))
 
 
+class Said(NamedTuple):
+    """What a page says: its tag, and the event that tells it. Nothing, before it was read."""
+
+    etag: str = ""
+    text: bytes = b""
+
+
+NOTHING: Final = Said()
+
+
+@dataclass(eq=False)
+class Watched:
+    """A page that so many watch, and what it says at present."""
+
+    read: Read
+    watchers: int = 0
+    said: Said = NOTHING
+
+    async def look(self) -> None:
+        """Read the page; while Redis is away it says what it said."""
+        try:
+            answer = await self.read()
+        except StoreError as error:
+            log.debug("a page that is watched cannot be read: %s", error)
+        else:
+            self.said = Said(answer.etag, event(answer.body, event_id=answer.etag))
+
+
 @dataclass(eq=False)
 class Viewer:
-    """One connection; `seen` is the state of the page that was sent last, `behind_s` since when it takes nothing in."""
+    """One connection: its pages, the tag of each that was sent last, and the state of the streams that was.
+
+    `told_s` is when something was sent last, `behind_s` since when it takes nothing in.
+    """
 
     transport: asyncio.Transport
     in_chunks: bool
     gone: asyncio.Future[None]
-    seen: tuple[str, bytes] = ("", b"")
+    pages: Sequence[Watched] = ()
+    seen: list[str] = field(default_factory=list)
+    state: bytes = b""
+    told_s: float = 0.0
     behind_s: float | None = None
+
+    def news(self) -> list[Said]:
+        """Say which of its pages say something else than what was sent."""
+        return [page.said for page, tag in zip(self.pages, self.seen, strict=True) if page.said.etag not in ("", tag)]
+
+    def has_seen(self, state: bytes, now_s: float) -> None:
+        """Note that all there is has been sent."""
+        self.seen = [page.said.etag or tag for page, tag in zip(self.pages, self.seen, strict=True)]
+        self.state, self.told_s = state, now_s
 
     def write(self, frame: Frame) -> None:
         """Send a frame, whatever else is on its way."""
@@ -101,116 +147,96 @@ class Viewer:
             self.gone.set_result(None)
 
 
-@dataclass
-class Watched:
-    """A page that somebody watches: what it says at present, with how the streams do, and to whom that goes."""
-
-    read: Callable[[], Awaitable[Encoded]]
-    viewers: set[Viewer] = field(default_factory=set)
-    etag: str = ""
-    board: bytes = b""
-    state: bytes = b""
-    told_s: float = field(default_factory=time.monotonic)
-
-    async def look(self, state: bytes) -> None:
-        """Read the page; while Redis is away it says what it said."""
-        self.state = state
-        try:
-            answer = await self.read()
-        except StoreError as error:
-            log.debug("a page that is watched cannot be read: %s", error)
-        else:
-            self.etag, self.board = answer.etag, answer.body
-
-    @property
-    def said(self) -> tuple[str, bytes]:
-        """What it says, in short."""
-        return self.etag, self.state
-
-    def frame(self, seen: tuple[str, bytes]) -> Frame:
-        """Write what of it somebody has not `seen`."""
-        text = event(self.state, name="state") if seen[1] != self.state else b""
-        if self.board and seen[0] != self.etag:
-            text += event(self.board, event_id=self.etag)
-        return Frame(text)
-
-
 class Live:
-    """All pages that are watched; `state` says how the streams do, of which each viewer hears too."""
+    """All pages that are watched, and who does; `state` says how the streams do, of which each viewer hears too."""
 
     def __init__(self, state: Callable[[], object]) -> None:
         self._state = state
         self._pages: dict[Hashable, Watched] = {}
+        self._viewers: set[Viewer] = set()
         self._changed = asyncio.Event()
         self._watched = asyncio.Event()
 
     @property
     def viewers(self) -> int:
         """How many watch at present."""
-        return sum(len(page.viewers) for page in self._pages.values())
+        return len(self._viewers)
 
-    def takes(self, asked: Hashable) -> bool:
-        """Whether there is room for one more viewer of a page."""
-        return asked in self._pages or len(self._pages) < MAX_PAGES
+    def takes(self, asked: Iterable[Hashable]) -> bool:
+        """Whether there is room for one more viewer of these pages."""
+        return len({*asked, *self._pages}) <= max(MAX_PAGES, len(self._pages))
 
     def changed(self) -> None:
         """Note that some board may say something else now."""
         self._changed.set()
 
-    async def show(
-        self, asked: Hashable, read: Callable[[], Awaitable[Encoded]], viewer: Viewer, last_id: str = ""
-    ) -> None:
-        """Send a page to a viewer at once, and whenever it changes, until it goes; it has the board of `last_id`."""
-        page = self._pages.setdefault(asked, Watched(read))
-        page.viewers.add(viewer)
+    async def show(self, pages: Mapping[Asked, Read], viewer: Viewer, last_id: str = "") -> None:
+        """Send pages to a viewer at once, and whenever they change, until it goes; it has the one of `last_id`."""
+        viewer.pages = [self._pages.setdefault(asked, Watched(read)) for asked, read in pages.items()]
+        viewer.seen = [last_id] * len(pages)
+        for page in viewer.pages:
+            page.watchers += 1
+        self._viewers.add(viewer)
         self._watched.set()
         try:
-            await page.look(msgspec.json.encode(self._state()))
-            viewer.write(Frame(b"retry: %d\n\n" % random.randint(*RETRY_MS)))  # noqa: S311 - no secret
-            viewer.write(page.frame((last_id, b"")))
-            viewer.seen = page.said
+            for page in viewer.pages:
+                await page.look()
+            retry = b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311 - no secret
+            state, now_s = msgspec.json.encode(self._state()), time.monotonic()
+            viewer.write(_frame(viewer.news(), state, before=retry))
+            viewer.has_seen(state, now_s)
             await viewer.gone
         finally:
-            page.viewers.discard(viewer)
-            if not page.viewers and self._pages.get(asked) is page:
-                del self._pages[asked]
+            self._viewers.discard(viewer)
+            for asked, page in zip(pages, viewer.pages, strict=True):
+                page.watchers -= 1
+                if not page.watchers:
+                    del self._pages[asked]
 
     async def run(self) -> None:
         """Tell viewers what is new until cancelled; without viewers it waits for one."""
         while True:
-            if not self._pages:
+            if not self._viewers:
                 self._watched.clear()
                 await self._watched.wait()
             await within(LOOK_S, self._changed)
             self._changed.clear()
             began_s = time.monotonic()
-            state = msgspec.json.encode(self._state())
-            has_news = False
-            for page in list(self._pages.values()):
-                before = page.said
-                await page.look(state)
-                await self._tell(page)
-                has_news = has_news or page.said != before
-            pause_s = UPDATE_S if has_news else SAME_S
+            pages = list(self._pages.values())
+            before = [page.said.etag for page in pages]
+            for page in pages:
+                await page.look()
+            await self._tell(list(self._viewers))
+            pause_s = SAME_S if before == [page.said.etag for page in pages] else UPDATE_S
             await asyncio.sleep(max(pause_s - (time.monotonic() - began_s), 0))
 
     def close(self) -> None:
         """Let all viewers go: they come back to whoever serves next."""
-        for page in self._pages.values():
-            for viewer in page.viewers:
-                viewer.leave()
+        for viewer in self._viewers:
+            viewer.leave()
 
-    async def _tell(self, page: Watched) -> None:
-        now_s, said = time.monotonic(), page.said
-        behind = [viewer for viewer in page.viewers if viewer.seen != said]
-        if not behind and now_s - page.told_s >= HEARTBEAT_S:
-            behind = list(page.viewers)
-        frames: dict[tuple[str, bytes], Frame] = {said: HEARTBEAT}
-        for number, viewer in enumerate(behind, 1):
-            page.told_s = now_s
-            if viewer.seen not in frames:
-                frames[viewer.seen] = page.frame(viewer.seen)
-            if viewer.send(frames[viewer.seen], now_s):
-                viewer.seen = said
-            if number % AT_ONCE == 0:
+    async def _tell(self, viewers: Sequence[Viewer]) -> None:
+        """Send each viewer what it has not seen, and a heartbeat where that has been nothing for long."""
+        now_s, state = time.monotonic(), msgspec.json.encode(self._state())
+        frames: dict[tuple[object, ...], Frame] = {}
+        told = 0
+        for viewer in viewers:
+            news, tells_state = viewer.news(), viewer.state != state
+            if not news and not tells_state:
+                if now_s - viewer.told_s >= HEARTBEAT_S and viewer.send(HEARTBEAT, now_s):
+                    viewer.told_s = now_s
+                continue
+            key = (tells_state, *(said.etag for said in news))
+            if (frame := frames.get(key)) is None:
+                frames[key] = frame = _frame(news, state if tells_state else b"")
+            if viewer.send(frame, now_s):
+                viewer.has_seen(state, now_s)
+            told += 1
+            if told % AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+
+def _frame(news: Iterable[Said], state: bytes, *, before: bytes = b"") -> Frame:
+    """Write the state of the streams, where there is one to tell, and what pages say."""
+    told = event(state, name="state") if state else b""
+    return Frame(before + told + b"".join(said.text for said in news))

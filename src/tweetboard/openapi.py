@@ -11,24 +11,14 @@ import msgspec
 
 from tweetboard import __version__
 from tweetboard.answers import Problem
-from tweetboard.api import (
-    DEFAULT_LIMIT,
-    MAX_AROUND,
-    MAX_LIMIT,
-    MAX_OFFSET,
-    MAX_WATCHED,
-    BoardAnswer,
-    Health,
-    Index,
-    NameAnswer,
-    Readiness,
-)
+from tweetboard.api import BoardAnswer, Health, Index, NameAnswer, Readiness, Search
+from tweetboard.asked import DEFAULT_LIMIT, MAX_AROUND, MAX_LIMIT, MAX_OFFSET, MAX_WATCHED
 from tweetboard.board.windows import ALL, Kept
 
 Described = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
-_TYPES: Final = (BoardAnswer, NameAnswer, Index, Health, Readiness, Problem)
+_TYPES: Final = (BoardAnswer, NameAnswer, Search, Index, Health, Readiness, Problem)
 
 
 _LAST_SEEN: Final[Described] = {
@@ -36,6 +26,29 @@ _LAST_SEEN: Final[Described] = {
     "in": "header",
     "description": "The id of the last event that came: what it said is not said again.",
     "schema": {"type": "string"},
+}
+
+
+_HISTORY: Final[Described] = {
+    "name": "history",
+    "in": "query",
+    "description": "1: with each row its counts by bucket of time.",
+    "schema": {"enum": [0, 1], "default": 0},
+}
+
+_WHOM: Final[Described] = {
+    "name": "name",
+    "in": "query",
+    "required": True,
+    "description": "In any spelling; what can be no name is found nowhere.",
+    "schema": {"type": "string"},
+}
+
+_AROUND: Final[Described] = {
+    "name": "around",
+    "in": "query",
+    "description": "How many rows on each side of the name.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": MAX_AROUND, "default": 0},
 }
 
 
@@ -47,6 +60,16 @@ def openapi(boards: Mapping[str, Kept]) -> Described:
         "/healthz": {"get": _operation("Whether the process is alive", _json(Health))},
         "/readyz": {"get": _operation("Whether every part works", _json(Readiness), also={"503": _json(Readiness)})},
         "/metrics": {"get": _operation("Metrics for Prometheus", _other("text/plain", "string"))},
+        "/search": {
+            "get": _operation("One name on several boards", _json(Search), [_WHOM, _AROUND, _which(boards), _HISTORY])
+        },
+        "/events": {
+            "get": _operation(
+                "Several boards whenever they change",
+                _other("text/event-stream", "string"),
+                [_which(boards), *_watched(), _HISTORY, _LAST_SEEN],
+            )
+        },
         "/openapi.json": {"get": _operation("This description", _other("application/json", "object"))},
     }
     for name, kept in boards.items():
@@ -67,14 +90,13 @@ def openapi(boards: Mapping[str, Kept]) -> Described:
 def _board(name: str, kept: Kept) -> Described:
     shared = [
         _parameter("window", {"enum": kept.names, "default": ALL}, "Which scores: of all time, of a window, trending."),
-        _parameter("history", {"enum": [0, 1], "default": 0}, "1: with each row its counts by bucket of time."),
+        _HISTORY,
     ]
     page = [
         _whole("limit", 1, MAX_LIMIT, DEFAULT_LIMIT, "How many rows."),
         _whole("offset", 0, MAX_OFFSET, 0, "How many rows to pass over."),
     ]
-    watched = [_whole("limit", 1, MAX_WATCHED, DEFAULT_LIMIT, "How many rows."), *shared]
-    around = [_whole("around", 0, MAX_AROUND, 0, "How many rows on each side of the name.")]
+    watched = [*_watched(), *shared]
     who = {
         "name": "name",
         "in": "path",
@@ -93,10 +115,21 @@ def _board(name: str, kept: Kept) -> Described:
         },
         f"/{name}/{{name}}": {
             "get": _operation(
-                f"One name on the board {name}", _json(NameAnswer), [who, *around, *shared], unchanged | missing
+                f"One name on the board {name}", _json(NameAnswer), [who, _AROUND, *shared], unchanged | missing
             )
         },
     }
+
+
+def _which(boards: Mapping[str, Kept]) -> Described:
+    names = [*boards, *(f"{name}:{window}" for name, kept in boards.items() for window in kept.names)]
+    schema = {"type": "array", "items": {"enum": names}, "uniqueItems": True, "minItems": 1, "default": list(boards)}
+    text = "Which, each perhaps with a window; without one its scores are those of all time."
+    return {**_parameter("boards", schema, text), "style": "form", "explode": False}
+
+
+def _watched() -> list[Described]:
+    return [_whole("limit", 1, MAX_WATCHED, DEFAULT_LIMIT, "How many rows.")]
 
 
 def _operation(

@@ -25,7 +25,7 @@ FORMATS: Final = ("auto", "flat", "x-v2", "x-v1", "mastodon", "wikimedia", "blue
 FIELDS: Final = {"usernames": "author", "hashtags": "hashtags"}
 """What the two boards count that are always there, where nothing else is said; also what any board may count."""
 
-TAKEN: Final = frozenset({"boards", "events", "trends", "healthz", "readyz", "metrics", "redis", "stream"})
+TAKEN: Final = frozenset({"boards", "events", "search", "trends", "healthz", "readyz", "metrics", "redis", "stream"})
 """A board's name is its address and a part's in `/readyz` too, and these are others'."""
 
 DEMO = "demo:"

@@ -33,13 +33,14 @@ log = logging.getLogger(__name__)
 
 
 class StreamState(msgspec.Struct):
-    """What the connection is doing and has done; times are Unix seconds, 0 for never.
+    """What the connection is doing and has done; times are Unix seconds, 0 for never; `since` is when `live` changed.
 
     `gap_s` is how long, at most, an upstream that cannot go back was not heard: what passed then is on no board. It
     begins with the last byte heard, for a dead connection may be noticed late.
     """
 
     live: bool = False
+    since: float = msgspec.field(default_factory=time.time)
     trouble: str = "not connected yet"
     connects: int = 0
     lost: dict[str, int] = {}
@@ -48,6 +49,12 @@ class StreamState(msgspec.Struct):
     repeats: int = 0
     gap_s: float = 0.0
     oversized: int = 0
+
+    def turn(self, *, live: bool, trouble: str) -> None:
+        """Note whether it is live now, and if not, why."""
+        if live != self.live:
+            self.since = time.time()
+        self.live, self.trouble = live, trouble
 
 
 class Supervised(ABC):
@@ -112,7 +119,7 @@ class Supervised(ABC):
             except StreamLost as error:
                 lost = error
             finally:
-                self.state.live, self.state.trouble = False, self.state.trouble or "not connected"
+                self.state.turn(live=False, trouble=self.state.trouble or "not connected")
             await asyncio.sleep(self._lost(lost, clock() - began_s))
 
     async def probe(self) -> str:
@@ -156,7 +163,7 @@ class Supervised(ABC):
             self.state.gap_s += missed_s
             log.warning("up to %.1f s of the %s went by unheard, and it cannot go back", missed_s, self.title)
         self._heard_at_s = self._clock()
-        self.state.live, self.state.trouble = True, ""
+        self.state.turn(live=True, trouble="")
         self.on_connected()
         address = urlsplit(self._url)
         log.info("%s connected: %s://%s%s", self.title, address.scheme, address.netloc.rpartition("@")[2], address.path)

@@ -18,7 +18,8 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     `display` is how the name is to be shown: the spelling met most often, or what the source calls it. Only trending
     scores are no whole numbers. `change` says by how many ranks it has risen since a bucket ago, "new" where it was not
     among the first thousand then, and nothing where that is not known. `history` has its counts in each bucket of the
-    window, the unfinished one last; of scores that are no window's, in the longest one's.
+    window, the unfinished one last; of the scores of all time, in the longest one's, and of trending scores in those of
+    the shortest one that is as long as a half-life.
     """
 
     rank: int

@@ -197,6 +197,11 @@ class Scoreboard:
         page = await self._page(window, name, around, history=history)
         return next((row for row in page.rows if row.name == name), None), page
 
+    @property
+    def sign(self) -> str:
+        """What stands before its names where they are shown, if anything does."""
+        return "" if self._fold is None else "#"
+
     def identity(self, text: str) -> str:
         """Give the name under which something that a person wrote is counted; "" where it can be none."""
         name = self.cleaned(text)
@@ -261,8 +266,11 @@ class Scoreboard:
 
     def _buckets_of(self, window: str) -> Sequence[object] | None:
         """Name the window in whose buckets the history of some scores is told."""
-        longest = max(self.kept.windows, key=lambda one: one.bucket_s * one.buckets, default=None)
-        return next((one for one in self.kept.windows if one.name == window), longest)
+        by_length = sorted(self.kept.windows, key=lambda one: one.length_s)
+        longest = by_length[-1] if by_length else None
+        if window == TRENDING:
+            return next((one for one in by_length if one.length_s >= self.kept.half_life_s), longest)
+        return next((one for one in by_length if one.name == window), longest)
 
 
 class Replacement(NamedTuple):

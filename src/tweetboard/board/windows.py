@@ -49,6 +49,11 @@ class Window(NamedTuple):
     bucket_s: int
     buckets: int
 
+    @property
+    def length_s(self) -> int:
+        """How long it is, in whole buckets."""
+        return self.bucket_s * self.buckets
+
 
 class Kept(NamedTuple):
     """What a board keeps besides the scores of all time, and what of all that.

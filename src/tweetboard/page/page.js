@@ -1,0 +1,228 @@
+// The page put together: what its address asks for, the boards there are, and the connection that fills them.
+//
+// ?window=5m  ?boards=hashtags,usernames  ?limit=20  ?find=coffee  ?theme=dark  ?kiosk=1
+
+import { Connection } from "./connection.js";
+import { Panel } from "./panel.js";
+import { element } from "./rows.js";
+import { Search } from "./search.js";
+import { seconds, stateWords, windowWords } from "./words.js";
+
+const asked = new URLSearchParams(location.search);
+const limit = Math.min(Math.max(Number.parseInt(asked.get("limit"), 10) || 10, 1), 100);
+const kiosk = asked.get("kiosk") === "1";
+const THEMES = { auto: "Colours: as the system's", dark: "Colours: dark", light: "Colours: light" };
+const ASK_AGAIN_MS = 3_000;
+
+const boards = document.getElementById("boards");
+let panels = [];
+let connection;
+let lost = null;
+let state = null;
+let version = null;
+let chosen = "";
+
+/** Note in the address what is shown, so that it can be kept and passed on. */
+function note(name, value) {
+  if (value) asked.set(name, value);
+  else asked.delete(name);
+  history.replaceState(null, "", `?${asked}`);
+}
+
+// --- the state, in words ---
+
+function sayState() {
+  const [tone, words] = stateWords(lost, state, new Date());
+  const place = document.getElementById("state");
+  place.dataset.tone = tone;
+  if (place.textContent !== words) place.textContent = words;
+}
+
+function take(name, said) {
+  if (name === "board") {
+    for (const panel of panels) panel.take(said);
+    return;
+  }
+  // A page that hangs on a wall for months becomes that of a newer daemon by itself.
+  if (version !== null && version !== said.version) location.reload();
+  version = said.version;
+  state = said;
+  sayState();
+}
+
+// --- windows ---
+
+function showWindows(windows) {
+  const list = document.getElementById("windows");
+  list.hidden = windows.length < 2;
+  for (const window of windows) {
+    const tab = element("button", "", windowWords(window));
+    tab.type = "button";
+    tab.id = `window-${window}`;
+    tab.dataset.window = window;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", "panel");
+    tab.onclick = () => {
+      choose(window);
+      note("window", window);
+    };
+    list.append(tab);
+  }
+  list.onkeydown = (event) => {
+    const at = windows.indexOf(chosen);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: windows.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const tab = list.children[(to + windows.length) % windows.length];
+    tab.click();
+    tab.focus();
+  };
+}
+
+function choose(window) {
+  chosen = window;
+  for (const tab of document.getElementById("windows").children) {
+    const is = tab.dataset.window === window;
+    tab.setAttribute("aria-selected", String(is));
+    tab.tabIndex = is ? 0 : -1;
+    if (is) document.getElementById("panel").setAttribute("aria-labelledby", tab.id);
+  }
+  for (const panel of panels) panel.choose(window);
+  search.panels = panels;
+  if (!document.hidden) connection.open();
+}
+
+// --- search ---
+
+const search = new Search(document.getElementById("find"), (sought) => note("find", sought));
+
+function listenToSearch() {
+  const field = document.getElementById("find");
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && document.activeElement !== field && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      field.focus();
+    } else if (event.key === "Escape") {
+      search.for("");
+    }
+  });
+  boards.addEventListener("click", (event) => {
+    const link = event.target.closest("a.name");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    search.for(new URL(link.href).searchParams.get("find"));
+  });
+}
+
+// --- colours, and the wall ---
+
+function listenToTheme() {
+  const button = document.getElementById("theme");
+  let kept = null;
+  try {
+    kept = localStorage.getItem("theme");
+  } catch {
+    // Where nothing may be kept, it is chosen anew each time.
+  }
+  let theme = asked.get("theme") ?? kept;
+  const show = (name) => {
+    theme = name in THEMES ? name : "auto";
+    document.documentElement.dataset.theme = theme;
+    button.textContent = { auto: "◐", dark: "●", light: "○" }[theme];
+    button.title = button.ariaLabel = THEMES[theme];
+  };
+  button.onclick = () => {
+    const names = Object.keys(THEMES);
+    show(names[(names.indexOf(theme) + 1) % names.length]);
+    note("theme", "");
+    try {
+      localStorage.setItem("theme", theme);
+    } catch {
+      // As above.
+    }
+  };
+  show(theme);
+}
+
+async function hangOnTheWall() {
+  document.documentElement.dataset.kiosk = "1";
+  try {
+    await navigator.wakeLock.request("screen"); // which the browser lets go of when the page is hidden
+  } catch {
+    // Without https, or where a battery is low; the screen's own settings hold then.
+  }
+}
+
+// --- the beginning ---
+
+async function index() {
+  for (;;) {
+    try {
+      const response = await fetch("boards");
+      if (response.ok) return await response.json();
+    } catch {
+      // The daemon restarts perhaps.
+    }
+    if (lost === null) {
+      lost = new Date();
+      sayState();
+    }
+    await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+  }
+}
+
+function build(said) {
+  const wanted = asked.get("boards")?.split(",").filter((name) => Object.hasOwn(said.boards, name)) ?? [];
+  const names = wanted.length ? [...new Set(wanted)] : Object.keys(said.boards);
+  const windows = [...new Set(names.flatMap((name) => said.boards[name].windows))];
+  windows.sort((one, other) => place(one) - place(other));
+  panels = names.map((name) => {
+    const sign = said.boards[name].sign;
+    return new Panel(name, said.boards[name], { limit, address: (one) => `?${new URLSearchParams({ find: (sign || "@") + one })}` });
+  });
+  const panel = element("div", "boards", ...panels.map((one) => one.element));
+  panel.id = "panel";
+  if (windows.length > 1) panel.setAttribute("role", "tabpanel");
+  boards.replaceChildren(panel);
+  document.getElementById("demo").hidden = !said.demo;
+  showWindows(windows);
+  return windows;
+}
+
+/** Where a window stands among the others: all time, from short to long, trending. */
+function place(window) {
+  return { all: -1, trending: Infinity }[window] ?? seconds(window);
+}
+
+async function start() {
+  listenToTheme();
+  document.documentElement.style.setProperty("--limit", limit);
+  if (kiosk) hangOnTheWall();
+  const said = await index();
+  lost = null;
+  const windows = build(said);
+  connection = new Connection(
+    () => `events?${new URLSearchParams({ boards: panels.map((panel) => panel.asked).join(","), limit })}`,
+    take,
+    (since) => {
+      lost = since;
+      sayState();
+    },
+  );
+  listenToSearch();
+  // A stranger's town begins with the page: what counts there is the last minutes, not all of its time.
+  const first = said.demo && windows.length > 1 ? windows[1] : windows[0];
+  choose(windows.includes(asked.get("window")) ? asked.get("window") : first);
+  if (asked.get("find")) search.for(asked.get("find"));
+  // Nobody looks at a hidden page, and a browser has few connections to one host.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      connection.close();
+      return;
+    }
+    connection.open();
+    if (kiosk) hangOnTheWall();
+  });
+}
+
+start();

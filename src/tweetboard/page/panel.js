@@ -1,0 +1,107 @@
+// One board on the page: its heading, its rows, and who was searched for among them.
+
+import { Rows, element } from "./rows.js";
+import { moment, number, ofWords, seconds, visible } from "./words.js";
+
+const BUCKETS = 60; // so many counts are in a window's history
+const HISTORY_MS = [5_000, 60_000]; // counts by time are read as often as a bucket ends, within these bounds,
+const LACKING_MS = 2_000; // and sooner where a name is new on the page
+
+export class Panel {
+  #windows;
+  #limit;
+  #drawnMs = -Infinity;
+  #most = 0;
+
+  /** `link` is the board as `/boards` has it; `address(name)` where a name of it leads to. */
+  constructor(name, link, { limit, address }) {
+    this.name = name;
+    this.sign = link.sign;
+    this.window = "all";
+    this.#windows = link.windows;
+    this.#limit = limit;
+    this.rows = new Rows(address);
+    this.foundRows = new Rows(address);
+    this.of = element("span", "of");
+    this.total = element("p", "total");
+    const heading = element("h2", "", element("bdi", "", name), " ", this.of);
+    heading.id = `board-${name}`;
+    this.foundWords = element("p", "words");
+    this.foundWords.setAttribute("role", "status");
+    this.found = element("div", "found", this.foundWords, this.foundRows.element);
+    this.found.hidden = true;
+    this.empty = element("p", "empty", "No names yet.");
+    this.empty.hidden = true;
+    const list = element("div", "list", this.rows.element, this.empty);
+    this.element = element("section", "board", heading, this.total, this.found, list);
+    this.element.setAttribute("aria-labelledby", heading.id);
+  }
+
+  /** What of `boards=` in a request is this board as it is shown. */
+  get asked() {
+    return `${this.name}:${this.window}`;
+  }
+
+  /** Show the scores of a window; a board that does not keep it shows those of all time. */
+  choose(window) {
+    this.window = this.#windows.includes(window) ? window : "all";
+    this.of.textContent = ofWords(this.window);
+    this.rows.clear();
+    this.foundRows.clear();
+    this.#drawnMs = -Infinity;
+  }
+
+  /** Take in what an event says, where it is of this board as it is shown now. */
+  take(said) {
+    if (said.board !== this.name || said.window !== this.window) return;
+    this.#most = said.results[0]?.score ?? 0;
+    this.rows.show(said.results, { sign: this.sign, window: this.window, most: this.#most });
+    this.empty.hidden = said.results.length > 0;
+    const names = said.total === 1 ? "name" : "names";
+    const error = said.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
+    this.total.textContent = `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}`;
+    this.#drawInTime();
+  }
+
+  /** Show where a name that was searched for stands; `said` is null where it does not. */
+  show(name, said) {
+    this.found.hidden = false;
+    const shown = element("bdi", "", this.sign + visible(said?.display ?? name).slice(0, 100));
+    const words = said
+      ? ` is number ${number(said.rank)} of ${number(said.total)}.`
+      : ` is not on this board (${ofWords(this.window)}).`;
+    // Said again only where it is something else, for it is read out.
+    if (this.foundWords.textContent !== shown.textContent + words) this.foundWords.replaceChildren(shown, words);
+    if (!said) {
+      this.foundRows.clear();
+      return;
+    }
+    const most = Math.max(this.#most, ...said.around.map((row) => row.score));
+    this.foundRows.show(said.around, { sign: this.sign, window: this.window, most, found: said.name });
+    if (said.history) this.foundRows.draw(said.around);
+  }
+
+  /** Show no search any more. */
+  hide() {
+    this.found.hidden = true;
+    this.foundRows.clear();
+  }
+
+  #drawInTime() {
+    const [least, most] = HISTORY_MS;
+    const bucketMs = (seconds(this.window) * 1000) / BUCKETS || most;
+    const pauseMs = this.rows.lacksHistory ? LACKING_MS : Math.min(Math.max(bucketMs, least), most);
+    if (this.#windows.length > 1 && performance.now() - this.#drawnMs >= pauseMs) this.#draw();
+  }
+
+  async #draw() {
+    this.#drawnMs = performance.now();
+    const window = this.window;
+    try {
+      const response = await fetch(`${this.name}?${new URLSearchParams({ window, limit: this.#limit, history: 1 })}`);
+      if (response.ok && this.window === window) this.rows.draw((await response.json()).results);
+    } catch {
+      // How the daemon does is said at the top of the page; a later event tries again.
+    }
+  }
+}

@@ -1,0 +1,78 @@
+// Searching for a name: asked of all boards at once, and again for as long as somebody looks at the answer.
+
+const AROUND = 2;
+const TYPING_MS = 200;
+const AGAIN_MS = 2_000;
+
+/** Searches what is typed into `field`; `onSought(name)` is called with each new one. */
+export class Search {
+  #field;
+  #onSought;
+  #panels = [];
+  #sought = "";
+  #timer = 0;
+
+  constructor(field, onSought) {
+    this.#field = field;
+    this.#onSought = onSought;
+    field.oninput = () => this.#soon(field.value ? TYPING_MS : 0, () => this.now());
+    field.form.onsubmit = (event) => {
+      event.preventDefault();
+      this.now();
+    };
+  }
+
+  /** Search on these boards from now on. */
+  set panels(panels) {
+    this.#panels = panels;
+    this.now();
+  }
+
+  /** Search for a name, as if it had been typed; an empty one ends the search. */
+  for(name) {
+    this.#field.value = name;
+    this.now();
+  }
+
+  /** Search for what stands in the field, at once. */
+  now() {
+    const sought = this.#field.value.trim();
+    if (sought !== this.#sought) this.#onSought(sought);
+    this.#sought = sought;
+    this.#ask();
+  }
+
+  async #ask() {
+    clearTimeout(this.#timer);
+    const sought = this.#sought;
+    const [name, panels] = this.#where(sought);
+    for (const panel of this.#panels) if (!name || !panels.includes(panel)) panel.hide();
+    if (!name || panels.length === 0) return;
+    this.#soon(AGAIN_MS, () => (document.hidden ? this.#soon(AGAIN_MS, () => this.#ask()) : this.#ask()));
+    const asked = panels.map((panel) => panel.asked).join(",");
+    try {
+      const response = await fetch(`search?${new URLSearchParams({ name, boards: asked, around: AROUND, history: 1 })}`);
+      if (!response.ok || this.#sought !== sought) return;
+      const { found } = await response.json();
+      for (const panel of panels) {
+        const said = found.find((one) => one.board === panel.name) ?? null;
+        // The window may have been changed since.
+        if (asked.split(",").includes(panel.asked)) panel.show(name, said);
+      }
+    } catch {
+      // How the daemon does is said at the top of the page.
+    }
+  }
+
+  /** What is searched for, and where: #coffee is a hashtag, @alice is none, coffee may be either. */
+  #where(sought) {
+    if (sought.startsWith("#")) return [sought.slice(1), this.#panels.filter((panel) => panel.sign === "#")];
+    if (sought.startsWith("@")) return [sought.slice(1), this.#panels.filter((panel) => panel.sign !== "#")];
+    return [sought, this.#panels];
+  }
+
+  #soon(ms, act) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(act, ms);
+  }
+}

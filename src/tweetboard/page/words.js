@@ -1,0 +1,92 @@
+// What the page says in words and numbers. Pure: nothing here touches the page, the network or a clock.
+
+const UNITS = { s: "second", m: "minute", h: "hour", d: "day" };
+const WORST = ["ended", "connecting", "quiet", "catching up", "standby", "live"];
+const INVISIBLE = /^[\p{Z}\p{C}\p{M}\p{Default_Ignorable_Code_Point}]*$/u;
+
+const whole = new Intl.NumberFormat();
+const faded = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+/** A score: whole, or of a trending board, where it fades. */
+export function number(score, window = "all") {
+  return (window === "trending" ? faded : whole).format(score);
+}
+
+/** A window's length in seconds; 0 for scores that are no window's. */
+export function seconds(window) {
+  const found = /^(\d+)([smhd])$/.exec(window);
+  return found ? Number(found[1]) * { s: 1, m: 60, h: 3600, d: 86400 }[found[2]] : 0;
+}
+
+/** What a window is called: "5 minutes". */
+export function windowWords(window) {
+  const found = /^(\d+)([smhd])$/.exec(window);
+  if (!found) return window === "all" ? "all time" : window;
+  return `${found[1]} ${UNITS[found[2]]}${found[1] === "1" ? "" : "s"}`;
+}
+
+/** The same within a sentence: "last 5 minutes", "last hour", "all time". */
+export function ofWords(window) {
+  return seconds(window) ? `last ${windowWords(window).replace(/^1 /, "")}` : windowWords(window);
+}
+
+/** A name to show: one of which nobody would see anything is told by its code points. */
+export function visible(name) {
+  if (!INVISIBLE.test(name)) return name;
+  return [...name].map((sign) => `U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`).join(" ");
+}
+
+/** How a rank has changed: its tone, what is shown, and what is read out. */
+export function changeWords(change) {
+  if (change === "new") return ["new", "new", "new"];
+  if (!change) return ["", "", ""];
+  const by = Math.abs(change);
+  return change > 0 ? ["up", `▲${by}`, `up ${by}`] : ["down", `▼${by}`, `down ${by}`];
+}
+
+/** A moment as a time of day, with its date where that is another than today's. */
+export function moment(date, now) {
+  const time = date.toLocaleTimeString();
+  return date.toDateString() === now.toDateString() ? time : `${date.toLocaleDateString()} ${time}`;
+}
+
+/** A length of time, roughly: "12 s", "5 min", "3 h". */
+export function roughly(seconds) {
+  if (seconds < 100) return `${Math.ceil(seconds)} s`;
+  if (seconds < 6000) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
+}
+
+function streamWords(stream, now) {
+  const since = moment(new Date(stream.since), now);
+  const words = {
+    live: "live",
+    "catching up": `catching up: ${roughly(stream.behind_s ?? 0)} behind`,
+    quiet: "connected, but next to no posts come",
+    connecting: `stream not connected, reconnecting since ${since}`,
+    standby: "live, counted by another instance",
+    ended: `stream ended at ${since}`,
+  }[stream.status] ?? stream.status;
+  const gap = stream.gap_s ? `; a gap: up to ${roughly(stream.gap_s)} went by unheard` : "";
+  const leftOut = stream.left_out ? `; ${number(stream.left_out)} posts were left out by the stream` : "";
+  const why = ["connecting", "ended"].includes(stream.status) && stream.detail ? ` (${stream.detail})` : "";
+  return words + why + gap + leftOut;
+}
+
+/**
+ * How all is, in words, and in what tone: "good", "wait" or "bad".
+ *
+ * `lost` is since when there is no connection to the daemon, or null; `state` what it said last, or null.
+ */
+export function stateWords(lost, state, now) {
+  if (lost) return ["bad", `reconnecting since ${moment(lost, now)}`];
+  if (!state) return ["wait", "connecting"];
+  const streams = Object.entries(state.streams);
+  const said = streams.map(([title, stream]) => (streams.length > 1 ? `${title}: ` : "") + streamWords(stream, now));
+  const others = Object.entries(state.troubles).filter(([part]) => !/^stream\b/.test(part));
+  const troubles = others.map(([part, detail]) => (part === "redis" ? "waiting for Redis" : `${part}: ${detail}`));
+  const worst = WORST.find((status) => streams.some(([, stream]) => stream.status === status)) ?? "live";
+  const tone = troubles.length || ["ended", "connecting"].includes(worst) ? "bad" : worst === "live" || worst === "standby" ? "good" : "wait";
+  const all = said.every((words) => words.endsWith(": live")) && said.length > 1 ? ["live"] : said;
+  return [tone, [...troubles, ...all].join(" · ") || "live"];
+}
