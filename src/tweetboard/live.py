@@ -221,6 +221,9 @@ class Live:
         frames: dict[tuple[object, ...], Frame] = {}
         told = 0
         for viewer in viewers:
+            if viewer.transport.is_closing():
+                viewer.leave()
+                continue
             news, tells_state = viewer.news(), viewer.state != state
             if not news and not tells_state:
                 if now_s - viewer.told_s >= HEARTBEAT_S and viewer.send(HEARTBEAT, now_s):

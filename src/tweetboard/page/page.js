@@ -13,6 +13,7 @@ const limit = Math.min(Math.max(Number.parseInt(asked.get("limit"), 10) || 10, 1
 const kiosk = asked.get("kiosk") === "1";
 const THEMES = { auto: "Colours: as the system's", dark: "Colours: dark", light: "Colours: light" };
 const ASK_AGAIN_MS = 3_000;
+const TICK_MS = 1_000;
 
 const boards = document.getElementById("boards");
 let panels = [];
@@ -214,6 +215,9 @@ async function start() {
   const first = said.demo && windows.length > 1 ? windows[1] : windows[0];
   choose(windows.includes(asked.get("window")) ? asked.get("window") : first);
   if (asked.get("find")) search.for(asked.get("find"));
+  setInterval(() => {
+    if (!document.hidden && lost === null) for (const panel of panels) panel.drawInTime();
+  }, TICK_MS);
   // Nobody looks at a hidden page, and a browser has few connections to one host.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {

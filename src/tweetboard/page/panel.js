@@ -60,7 +60,7 @@ export class Panel {
     const names = said.total === 1 ? "name" : "names";
     const error = said.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
     this.total.textContent = `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}`;
-    this.#drawInTime();
+    this.drawInTime();
   }
 
   /** Show where a name that was searched for stands; `said` is null where it does not. */
@@ -87,7 +87,8 @@ export class Panel {
     this.foundRows.clear();
   }
 
-  #drawInTime() {
+  /** Read the counts by time anew where it is time; to be called every second or so. */
+  drawInTime() {
     const [least, most] = HISTORY_MS;
     const bucketMs = (seconds(this.window) * 1000) / BUCKETS || most;
     const pauseMs = this.rows.lacksHistory ? LACKING_MS : Math.min(Math.max(bucketMs, least), most);

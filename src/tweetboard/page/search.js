@@ -15,28 +15,27 @@ export class Search {
   constructor(field, onSought) {
     this.#field = field;
     this.#onSought = onSought;
-    field.oninput = () => this.#soon(field.value ? TYPING_MS : 0, () => this.now());
+    const typed = () => this.#seek(field.value.trim());
+    field.oninput = () => this.#soon(field.value ? TYPING_MS : 0, typed);
     field.form.onsubmit = (event) => {
       event.preventDefault();
-      this.now();
+      typed();
     };
   }
 
   /** Search on these boards from now on. */
   set panels(panels) {
     this.#panels = panels;
-    this.now();
+    this.#ask();
   }
 
   /** Search for a name, as if it had been typed; an empty one ends the search. */
   for(name) {
-    this.#field.value = name;
-    this.now();
+    this.#field.value = name; // which lets go of line breaks
+    this.#seek(name);
   }
 
-  /** Search for what stands in the field, at once. */
-  now() {
-    const sought = this.#field.value.trim();
+  #seek(sought) {
     if (sought !== this.#sought) this.#onSought(sought);
     this.#sought = sought;
     this.#ask();

@@ -1,0 +1,599 @@
+"""The live page in a real browser: what it shows, how it moves, and what it does when things go wrong."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from browsing import KEPT, Visit, Visitor, Wall, started_browser, wall
+from playwright.async_api import Browser, Route
+
+from conftest import wait_until
+from processes import daemon
+from tweetboard import api as api_module
+from tweetboard.api import Part
+from tweetboard.board.windows import Kept
+from tweetboard.feed import Condition
+from tweetboard.store import Store
+
+TAGS = {f"tag{number:02}": 40 - number for number in range(12)}
+PEOPLE = {"alice": 30, "bob": 20, "chloë": 10}
+LOST_S = 10.0
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with started_browser() as started:
+        yield started
+
+
+@pytest.fixture
+async def visitor(browser: Browser) -> AsyncIterator[Visitor]:
+    async with AsyncExitStack() as stack:
+        yield Visitor(browser, stack)
+
+
+@pytest.fixture
+async def town(store: Store) -> AsyncIterator[Wall]:
+    """Serve two boards with names on them."""
+    async with wall(store) as made:
+        await made.count("usernames", PEOPLE)
+        await made.count("hashtags", TAGS)
+        yield made
+
+
+def ranked(scores: dict[str, int], sign: str = "") -> list[tuple[str, str, str]]:
+    ordered = sorted(scores.items(), key=lambda one: -one[1])[:10]
+    return [(str(place), sign + name, str(score)) for place, (name, score) in enumerate(ordered, 1)]
+
+
+def is_clean(visit: Visit) -> bool:
+    return (visit.errors, visit.elsewhere) == ([], [])
+
+
+# --- What it shows ---
+
+
+async def test_it_shows_ten_rows_of_each_board_as_the_api_says_them(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.shows("hashtags", ranked(TAGS, "#"))
+    await visit.shows("usernames", ranked(PEOPLE))
+    await visit.says("#state", "live")
+    assert (await visit.text("[aria-labelledby=board-hashtags] .total")).startswith("12 names, as of ")
+    assert await visit.page.is_hidden("#demo")
+    assert is_clean(visit)
+
+
+async def test_one_connection_does_for_many_boards(visitor: Visitor, store: Store) -> None:
+    """A browser has six to one host: with one a board, everything else would wait for ever."""
+    boards = {f"board-{number}": Kept() for number in range(8)}
+    async with wall(store, boards) as made:
+        for name in boards:
+            await made.count(name, {"ann": 1})
+        visit = await visitor.open(made.address)
+        for name in boards:
+            await visit.shows(name, [("1", "ann", "1")])
+        assert made.api.live.viewers == 1
+        assert await visit.page.is_hidden("#windows"), "boards of all time alone have nothing to choose from"
+        assert not [route for route, _ in made.requests if "history" in route]
+        assert is_clean(visit)
+
+
+async def test_rows_move_when_ranks_change_and_keep_what_they_are(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.shows("usernames", ranked(PEOPLE))
+    await visit.page.evaluate(
+        """() => {
+            window.moves = [];
+            const animate = Element.prototype.animate;
+            Element.prototype.animate = function (frames, how) {
+                window.moves.push([this.querySelector("bdi").textContent, frames[0].transform]);
+                return animate.call(this, frames, how);
+            };
+            for (const row of document.querySelectorAll(".row")) row.was = row.querySelector("bdi").textContent;
+            [...document.querySelectorAll("a.name")].find(link => link.textContent === "bob").focus();
+        }"""
+    )
+    await town.count("usernames", {"bob": 15})
+    await visit.shows("usernames", [("1", "bob", "35"), ("2", "alice", "30"), ("3", "chloë", "10")])
+    moves = dict(await visit.page.evaluate("window.moves"))
+    assert re.fullmatch(r"translateY\([1-9][0-9.]*px\)", moves["bob"]), "it came from below"
+    assert re.fullmatch(r"translateY\(-[1-9][0-9.]*px\)", moves["alice"]), "it came from above"
+    kept = "[...document.querySelectorAll('.row')].every(row => row.was === row.querySelector('bdi').textContent)"
+    assert await visit.page.evaluate(kept)
+    assert await visit.page.evaluate("document.activeElement.textContent") == "bob", "the focus went along"
+    await visit.at_rest()
+    tops = await visit.page.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby=board-usernames] .row')].map(row => row.offsetTop)"
+    )
+    assert tops == sorted(tops)
+    assert is_clean(visit)
+
+
+async def test_who_wants_no_motion_sees_none(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, reduced_motion="reduce")
+    await visit.page.evaluate("() => { Element.prototype.animate = () => { throw new Error('it moves'); }; }")
+    await town.count("usernames", {"bob": 15, "dora": 100})
+    expected = [("1", "dora", "100"), ("2", "bob", "35"), ("3", "alice", "30"), ("4", "chloë", "10")]
+    await visit.shows("usernames", expected)
+    durations = "[...document.querySelectorAll('*')].map(one => getComputedStyle(one).transitionDuration)"
+    assert set(await visit.page.evaluate(durations)) == {"0s"}
+    assert is_clean(visit)
+
+
+async def test_bars_are_as_long_as_scores_are_large(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    shares = await visit.page.evaluate(
+        """() => [...document.querySelectorAll('[aria-labelledby=board-usernames] .row')].map(
+            row => Number(row.style.getPropertyValue('--share')))"""
+    )
+    assert shares == [1.0, 0.6667, 0.3333]
+
+
+async def test_a_name_has_a_line_of_its_counts_once_a_bucket_has_ended(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, "?window=5m")
+    asked = asyncio.get_running_loop().time()
+    while not await visit.page.evaluate("!!document.querySelector('.list .spark path').getAttribute('d')"):
+        assert asyncio.get_running_loop().time() - asked < 20
+        await town.count("usernames", {"alice": 1})
+        await asyncio.sleep(0.2)
+    drawn = await visit.page.get_attribute(".list .spark path", "d")
+    assert drawn
+    assert drawn.startswith("M0.0,22.0L"), "nothing had been counted five minutes ago"
+    heights = [float(point.partition(",")[2]) for point in drawn[1:].split("L")]
+    assert (len(heights), min(heights)) == (59, 2.0), "the highest count reaches the top; the last bucket is not done"
+    assert is_clean(visit)
+
+
+# --- Windows ---
+
+
+async def test_a_tab_shows_another_window_and_the_address_keeps_it(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    tabs = "[...document.querySelectorAll('[role=tab]')].map(tab => tab.textContent)"
+    assert await visit.page.evaluate(tabs) == ["all time", "5 minutes", "1 hour", "trending"]
+    await visit.page.click("text=5 minutes")
+    await visit.says("[aria-labelledby=board-usernames] .of", "last 5 minutes")
+    await visit.shows("usernames", ranked(PEOPLE))
+    assert await visit.page.get_attribute("[role=tab][aria-selected=true]", "data-window") == "5m"
+    await visit.page.keyboard.press("ArrowRight")
+    await visit.says("[aria-labelledby=board-usernames] .of", "last hour")
+    await visit.page.keyboard.press("End")
+    await visit.says("[aria-labelledby=board-usernames] .of", "trending")
+    await visit.until("document.querySelector('.list .score')?.textContent.includes('.')")
+    assert await visit.page.evaluate("document.activeElement.textContent") == "trending"
+    await visit.page.reload()
+    await visit.says("[aria-labelledby=board-usernames] .of", "trending")
+    assert is_clean(visit)
+
+
+async def test_a_board_that_does_not_keep_the_window_shows_its_own_and_says_so(visitor: Visitor, store: Store) -> None:
+    async with wall(store, {"usernames": KEPT, "hashtags": Kept()}) as made:
+        await made.count("usernames", {"ann": 1})
+        await made.count("hashtags", {"tea": 1})
+        visit = await visitor.open(made.address, "?window=1h&boards=hashtags,usernames,nobody")
+        await visit.says("[aria-labelledby=board-usernames] .of", "last hour")
+        await visit.says("[aria-labelledby=board-hashtags] .of", "all time")
+        await visit.shows("hashtags", [("1", "#tea", "1")])
+        order = "[...document.querySelectorAll('h2 bdi')].map(name => name.textContent)"
+        assert await visit.page.evaluate(order) == ["hashtags", "usernames"]
+        assert is_clean(visit)
+
+
+async def test_a_demo_says_so_and_begins_with_its_last_minutes(visitor: Visitor, store: Store) -> None:
+    async with wall(store, demo=True) as made:
+        await made.count("usernames", {"ann": 1})
+        visit = await visitor.open(made.address)
+        assert await visit.text("#demo") == "demo"
+        await visit.says("[aria-labelledby=board-usernames] .of", "last 5 minutes")
+        await visit.says("[aria-labelledby=board-hashtags] .empty", "No names yet.")
+        assert await visit.page.is_visible("[aria-labelledby=board-hashtags] .empty")
+
+
+# --- Search ---
+
+
+async def test_a_search_shows_a_names_rank_and_neighbours_and_goes_on_doing_so(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.page.keyboard.press("/")
+    await visit.page.keyboard.type("#TAG11")
+    found = "[aria-labelledby=board-hashtags] .found"
+    await visit.says(f"{found} .words", "#tag11 is number 12 of 12.")
+    names = f"[...document.querySelectorAll('{found} bdi')].map(one => one.textContent)"
+    assert await visit.page.evaluate(names) == ["#tag11", "#tag09", "#tag10", "#tag11"]
+    assert await visit.text(f"{found} [aria-current=true] bdi") == "#tag11"
+    assert await visit.page.is_hidden("[aria-labelledby=board-usernames] .found"), "a hashtag is no user"
+    await town.count("hashtags", {"tag11": 100})
+    await visit.says(f"{found} .words", "#tag11 is number 1 of 12.")
+    await visit.page.reload()
+    await visit.says(f"{found} .words", "#tag11 is number 1 of 12.")
+    await visit.page.keyboard.press("Escape")
+    await visit.page.wait_for_selector(found, state="hidden")
+    assert await visit.page.input_value("#find") == ""
+    assert "find" not in visit.page.url
+    assert is_clean(visit)
+
+
+async def test_who_is_nowhere_is_said_to_be(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.page.fill("#find", "<b>nobody</b>")
+    for board, shown in (("usernames", "<b>nobody</b>"), ("hashtags", "#<b>nobody</b>")):
+        await visit.says(f"[aria-labelledby=board-{board}] .words", f"{shown} is not on this board (all time).")
+    for odd in ("..", "%", "/", "\N{ZERO WIDTH SPACE}", "x" * 5_000, "#", "@"):
+        await visit.page.fill("#find", odd)
+        await visit.page.press("#find", "Enter")
+    assert is_clean(visit)
+
+
+async def test_a_name_on_a_board_leads_to_where_it_stands(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.page.click("text=chloë")
+    await visit.says("[aria-labelledby=board-usernames] .words", "chloë is number 3 of 3.")
+    assert await visit.page.input_value("#find") == "@chloë"
+    assert is_clean(visit)
+
+
+# --- When things go wrong ---
+
+
+async def test_how_the_stream_does_is_said_in_words(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    town.streams = {"town": Condition("connecting", since, detail="refused")}
+    await visit.until("document.querySelector('#state').textContent.startsWith('stream not connected, reconnecting')")
+    assert (await visit.text("#state")).endswith("(refused)")
+    assert await visit.page.get_attribute("#state", "data-tone") == "bad"
+    town.streams = {"town": Condition("catching up", since, behind_s=7_200)}
+    await visit.says("#state", "catching up: 2 h behind")
+    town.streams = {"town": Condition("live", since, gap_s=12.3)}
+    await visit.says("#state", "live; a gap: up to 13 s went by unheard")
+    town.parts["redis"] = Part(ok=False, detail="gone")
+    await visit.until("document.querySelector('#state').textContent.startsWith('waiting for Redis')")
+    assert is_clean(visit)
+
+
+async def test_it_goes_on_by_itself_when_the_daemon_is_started_anew(
+    visitor: Visitor, store: Store, free_port: int
+) -> None:
+    async with wall(store, port=free_port) as made:
+        await made.count("usernames", PEOPLE)
+        visit = await visitor.open(made.address)
+    await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
+    assert await visit.rows("usernames") == ranked(PEOPLE), "what was shown stays"
+    async with wall(store, port=free_port) as made:
+        await made.count("usernames", {"chloë": 90})
+        await visit.shows("usernames", [("1", "chloë", "100"), ("2", "alice", "30"), ("3", "bob", "20")])
+        await visit.says("#state", "live")
+    assert all("net::ERR_" in error for error in visit.errors), "only the browser itself says that nobody was there"
+
+
+async def test_a_real_daemon_that_is_killed_is_found_again(visitor: Visitor, tmp_path: Path, free_port: int) -> None:
+    async with daemon(tmp_path, port=free_port) as first:
+        await first.ready()
+        visit = await visitor.open(first.address)
+        await visit.says("#state", "live")
+    await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
+    async with daemon(tmp_path, port=free_port) as second:
+        await second.ready()
+        await visit.says("#state", "live")
+        assert len(await visit.rows("hashtags")) == 10
+    assert visit.elsewhere == []
+
+
+async def test_it_may_be_opened_before_the_daemon_answers(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    answers = [503, 503, 200]
+
+    async def answer(route: Route) -> None:
+        status = answers.pop(0) if answers else 200
+        await (route.continue_() if status == 200 else route.fulfill(status=status))
+
+    await visit.page.route("**/boards", answer)
+    await visit.page.reload()
+    await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
+    await visit.shows("usernames", ranked(PEOPLE))
+    await visit.says("#state", "live")
+
+
+async def test_a_proxy_that_says_502_for_a_while_is_asked_again(visitor: Visitor, town: Wall) -> None:
+    """For an answer that is none, a browser's EventSource gives up for good."""
+    visit = await visitor.open(town.address)
+    answers = [502]
+
+    async def answer(route: Route) -> None:
+        await (route.fulfill(status=answers.pop()) if answers else route.continue_())
+
+    await visit.page.route("**/events?*", answer)
+    await visit.page.click("text=5 minutes")
+    await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
+    await visit.says("#state", "live")
+    await visit.shows("usernames", ranked(PEOPLE))
+
+
+async def test_another_version_of_the_daemon_brings_its_own_page(
+    visitor: Visitor, town: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = await visitor.open(town.address)
+    await visit.says("#state", "live")
+    await visit.page.evaluate("window.old = true")
+    monkeypatch.setattr(api_module, "__version__", "99.0")
+    await visit.until("window.old === undefined && document.querySelector('.list .row')")
+
+
+async def test_a_hidden_page_is_no_viewer(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    assert town.api.live.viewers == 1
+    hide = """is => {
+        Object.defineProperty(document, 'hidden', { value: is, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    await visit.page.evaluate(hide, True)
+    await wait_until(lambda: town.api.live.viewers == 0)
+    await town.count("usernames", {"bob": 15})
+    await visit.page.evaluate(hide, False)
+    await visit.shows("usernames", [("1", "bob", "35"), ("2", "alice", "30"), ("3", "chloë", "10")])
+    assert is_clean(visit)
+
+
+# --- Hostile names ---
+
+HOSTILE = {
+    "<img src=x onerror=\"document.title='owned'\">": 90,
+    "</script><script>document.title='owned'</script>": 80,
+    "\N{RIGHT-TO-LEFT OVERRIDE}evil": 75,
+    "e\N{RIGHT-TO-LEFT OVERRIDE}vil": 70,
+    "مرحبا": 65,
+    "w" * 200: 60,
+    "👩\N{ZERO WIDTH JOINER}👩\N{ZERO WIDTH JOINER}👧\N{ZERO WIDTH JOINER}👦": 50,
+    "e" + "\N{COMBINING ACUTE ACCENT}" * 60: 40,
+    "\N{HANGUL FILLER}": 30,
+    "javascript:document.title='owned'": 20,
+}
+
+
+async def test_hostile_names_are_text_and_nothing_else(visitor: Visitor, store: Store) -> None:
+    async with wall(store) as made:
+        for name, score in HOSTILE.items():
+            await store.execute("ZADD", "usernames", score, name)
+        visit = await visitor.open(made.address, viewport={"width": 700, "height": 900})
+        shown = {**{name: name for name in HOSTILE}, "\N{HANGUL FILLER}": "U+3164"}
+        expected = [(str(place), shown[name], str(score)) for place, (name, score) in enumerate(HOSTILE.items(), 1)]
+        await visit.shows("usernames", expected)
+        assert await visit.page.title() == "tweetboard"
+        assert await visit.page.locator(".list img, .list script, .list b").count() == 0
+        await visit.at_rest()
+        places = await visit.page.evaluate(
+            """() => [...document.querySelectorAll(".list .row")].map(row => {
+                const [name, score, whole] = [".name", ".score", null].map(
+                    part => (part ? row.querySelector(part) : row).getBoundingClientRect());
+                return [whole.height, name.right <= score.left, score.right <= whole.right, whole.right <= innerWidth];
+            })"""
+        )
+        assert [place[1:] for place in places] == [[True] * 3] * len(HOSTILE)
+        assert len({place[0] for place in places}) == 1, "each row is as high as any other"
+        for place, name in enumerate(HOSTILE):
+            if made.boards["usernames"].identity(name) != name:
+                continue  # such a name no stream can bring, and nobody can search for
+            await visit.page.locator(".list a.name").nth(place).click()
+            await visit.says("[aria-labelledby=board-usernames] .found [aria-current=true] bdi", shown[name])
+        assert await visit.page.title() == "tweetboard"
+        assert is_clean(visit)
+
+
+async def test_a_display_of_ten_kilobytes_takes_one_row(visitor: Visitor, store: Store) -> None:
+    async with wall(store) as made:
+        await store.execute("ZADD", "usernames", 1, "x" * 10_240)
+        visit = await visitor.open(made.address)
+        assert await visit.page.evaluate("document.querySelector('.list .row').offsetHeight") == 40
+        assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_what_is_put_into_the_page_from_elsewhere_is_not_run(visitor: Visitor, town: Wall) -> None:
+    """What a fault of ours might let in, the policy keeps out."""
+    visit = await visitor.open(town.address)
+    refused = await visit.page.evaluate(
+        """() => { try { document.body.innerHTML = "<img src=x onerror=alert(1)>"; return ""; }
+            catch (error) { return error.name; } }"""
+    )
+    assert refused == "TypeError"
+    await visit.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('img'), {src: 'https://a.example/x'}))"
+    )
+    await wait_until(lambda: any("Content Security Policy" in error for error in visit.errors))
+
+
+# --- For everybody ---
+
+
+@pytest.mark.parametrize(
+    ("query", "profile"),
+    [
+        ("?find=tag03", {"color_scheme": "light"}),
+        ("?find=tag03&window=5m", {"color_scheme": "dark"}),
+        ("", {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}),
+        ("?kiosk=1", {"viewport": {"width": 1920, "height": 1080}, "color_scheme": "dark"}),
+        ("?theme=light&find=nobody", {"color_scheme": "dark"}),
+        ("", {"forced_colors": "active"}),
+    ],
+    ids=["light", "dark", "phone", "kiosk", "light-chosen", "forced-colours"],
+)
+async def test_axe_finds_nothing(visitor: Visitor, town: Wall, query: str, profile: dict[str, Any]) -> None:
+    visit = await visitor.open(town.address, query, bypass_csp=True, **profile)
+    await town.count("usernames", {"bob": 15, "eve": 500})
+    await visit.until("document.querySelectorAll('[aria-labelledby=board-usernames] .list .row').length === 4")
+    await visit.at_rest()
+    await visit.page.evaluate(AXE_FILE_PATH.read_text())
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = await visit.page.evaluate("rules => axe.run({runOnly: rules})", rules)
+    told = [(one["id"], one["help"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+    assert not told, json.dumps(told, indent=1)
+    assert len(found["passes"]) > 15, "it has looked"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
+    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in shares]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_words_can_be_told_from_what_they_stand_on(visitor: Visitor, town: Wall, theme: str) -> None:
+    """Of what lies over a bar axe knows nothing."""
+    visit = await visitor.open(town.address, f"?theme={theme}")
+    pairs = [
+        *((words, ground, 4.5) for words in ("ink", "soft", "up", "down", "new") for ground in ("board", "bar")),
+        *((words, "ground", 4.5) for words in ("ink", "soft", "good", "wait", "bad")),
+        *(("line", ground, 3.0) for ground in ("board", "bar", "ground")),
+    ]
+    for words, ground, least in pairs:
+        colours = await visit.page.evaluate(
+            """names => names.map(name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`))""",
+            [words, ground],
+        )
+        dark, light = sorted(luminance(colour.strip()) for colour in colours)
+        assert (light + 0.05) / (dark + 0.05) >= least, (words, ground)
+
+
+async def test_all_can_be_done_with_the_keyboard(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    reached = []
+    for _ in range(7):
+        await visit.page.keyboard.press("Tab")
+        reached.append(await visit.page.evaluate("document.activeElement.textContent || document.activeElement.id"))
+    assert reached == ["Skip to the boards", "all time", "find", "◐", "alice", "bob", "chloë"]
+    await visit.page.keyboard.press("Enter")
+    await visit.says("[aria-labelledby=board-usernames] .words", "chloë is number 3 of 3.")
+    assert await visit.page.evaluate("document.activeElement.textContent") == "chloë"
+
+
+async def test_nothing_has_to_be_scrolled_sideways(visitor: Visitor, store: Store) -> None:
+    async with wall(store) as made:
+        await store.execute("ZADD", "usernames", 1_234_567, "a_rather_long_name_of_somebody", 1_234_566, "alice")
+        visit = await visitor.open(made.address, "?find=alice")
+        for width in (320, 390, 768, 1280, 3840):
+            await visit.page.set_viewport_size({"width": width, "height": 900})
+            assert await visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+            names = "[...document.querySelectorAll('.list .name')].every(name => name.offsetWidth >= 60)"
+            assert await visit.page.evaluate(names), f"there is no room for names at {width}"
+
+
+@pytest.mark.parametrize("boards", [1, 2, 4])
+async def test_on_a_wall_all_rows_are_on_the_screen(visitor: Visitor, store: Store, boards: int) -> None:
+    async with wall(store, {f"board-{number}": Kept() for number in range(boards)}) as made:
+        for name in made.boards:
+            await made.count(name, TAGS)
+        visit = await visitor.open(made.address, "?kiosk=1")
+        await visit.shows(f"board-{boards - 1}", ranked(TAGS))
+        await visit.at_rest()
+        for width, height in ((1920, 1080), (1080, 1920), (3840, 2160), (1280, 720)):
+            await visit.page.set_viewport_size({"width": width, "height": height})
+            assert await visit.page.evaluate(
+                """() => [...document.querySelectorAll(".list .row")].every(row => {
+                    const {top, bottom, left, right} = row.getBoundingClientRect();
+                    return top >= 0 && bottom <= innerHeight && left >= 0 && right <= innerWidth;
+                })"""
+            ), (width, height)
+            assert await visit.page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+            font = "parseFloat(getComputedStyle(document.querySelector('.list .name')).fontSize)"
+            assert await visit.page.evaluate(font) >= min(width, height) / 90, "it cannot be read from afar"
+        assert await visit.page.is_hidden("#find")
+        assert is_clean(visit)
+
+
+async def test_colours_are_the_systems_until_others_are_chosen_and_then_those(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = await visit.page.evaluate(ground)
+    await visit.page.emulate_media(color_scheme="light")
+    light = await visit.page.evaluate(ground)
+    assert dark != light
+    await visit.page.click("#theme")
+    assert await visit.page.evaluate(ground) == dark
+    await visit.page.reload()
+    assert await visit.page.evaluate(ground) == dark
+    assert await visit.page.get_attribute("#theme", "aria-label") == "Colours: dark"
+    await visit.page.click("#theme")
+    await visit.page.emulate_media(color_scheme="dark")
+    assert await visit.page.evaluate(ground) == light
+
+
+async def test_without_scripts_it_says_where_the_boards_are(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, waits_for="noscript p", java_script_enabled=False)
+    assert "The boards are also at /boards" in await visit.text("noscript p")
+
+
+# --- Words ---
+
+NOW = "new Date('2026-11-29T12:00:00Z')"
+
+
+def stream(status: str, **more: object) -> dict[str, object]:
+    return {"status": status, "since": "2026-11-29T11:00:00Z", **more}
+
+
+WORDS: list[tuple[str, object]] = [
+    ("windowWords('90s')", "90 seconds"),
+    ("ofWords('1h')", "last hour"),
+    ("ofWords('7d')", "last 7 days"),
+    ("ofWords('trending')", "trending"),
+    ("number(1234567)", "1,234,567"),
+    ("number(59.25, 'trending')", "59.3"),
+    ("number(7, 'trending')", "7.0"),
+    ("seconds('24h')", 86_400),
+    ("seconds('all')", 0),
+    ("changeWords(3)", ["up", "▲3", "up 3"]),
+    ("changeWords(-12)", ["down", "▼12", "down 12"]),
+    ("changeWords('new')", ["new", "new", "new"]),
+    ("changeWords(0)", ["", "", ""]),
+    ("changeWords(undefined)", ["", "", ""]),
+    ("visible('\\u200b\\u2060')", "U+200B U+2060"),
+    ("visible('')", ""),
+    ("visible('a\\u200b')", "a\u200b"),
+    ("roughly(0.2)", "1 s"),
+    ("roughly(5400)", "90 min"),
+    ("roughly(86400)", "24 h"),
+    ("roughly(400000)", "5 days"),
+    ("stateWords(null, null, now)", ["wait", "connecting"]),
+    ("stateWords(new Date('2026-11-29T11:00:00Z'), null, now)", ["bad", "reconnecting since 11:00:00 AM"]),
+    ("stateWords(new Date('2026-11-28T11:00:00Z'), null, now)", ["bad", "reconnecting since 11/28/2026 11:00:00 AM"]),
+]
+
+STATES: list[tuple[dict[str, object], dict[str, str], object]] = [
+    ({"a": stream("live")}, {}, ["good", "live"]),
+    ({"a": stream("live"), "b": stream("live")}, {}, ["good", "live"]),
+    ({"a": stream("standby")}, {}, ["good", "live, counted by another instance"]),
+    ({"a": stream("quiet")}, {}, ["wait", "connected, but next to no posts come"]),
+    ({"a": stream("live", left_out=1200)}, {}, ["good", "live; 1,200 posts were left out by the stream"]),
+    (
+        {"a": stream("live"), "b": stream("catching up", behind_s=120)},
+        {},
+        ["wait", "a: live · b: catching up: 2 min behind"],
+    ),
+    ({"a": stream("live")}, {"redis": "away", "stream": "x"}, ["bad", "waiting for Redis · live"]),
+    ({"a": stream("live")}, {"hashtags": "not subscribed"}, ["bad", "hashtags: not subscribed · live"]),
+    (
+        {"a": stream("ended", detail="refused: 401")},
+        {"stream": "refused: 401"},
+        ["bad", "stream ended at 11:00:00 AM (refused: 401)"],
+    ),
+]
+
+
+async def test_words_and_numbers(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, timezone_id="UTC", locale="en-US")
+    for call, expected in WORDS:
+        said = await visit.page.evaluate(
+            f"import('/words.js').then(words => {{ const now = {NOW}; return words.{call}; }})"
+        )
+        assert said == expected, call
+    for streams, troubles, expected in STATES:
+        state = json.dumps({"streams": streams, "troubles": troubles})
+        told = await visit.page.evaluate(f"import('/words.js').then(words => words.stateWords(null, {state}, {NOW}))")
+        assert told == expected
