@@ -693,6 +693,7 @@ async def test_whoever_watches_a_board_sees_it_at_once_and_when_it_changes(fake_
             assert response.headers["Cache-Control"] == "no-cache, no-transform"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             state = await next_event(response.content)
+            assert 1_000 <= int(state.pop("retry")) <= 5_000
             assert state == {
                 "event": "state",
                 "data": f'{{"version":"{__version__}","ready":true,"streams":{{}},"troubles":{{}}}}',
@@ -733,7 +734,7 @@ async def test_an_old_client_gets_no_chunks(site: Site) -> None:
     async with asyncio.timeout(5):
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"chunked" not in head.lower()
-        assert (await reader.readuntil(b"\n\n")).startswith(b"retry: ")
+        assert (await reader.readuntil(b"\n")).startswith(b"retry: ")
         assert (await reader.readuntil(b"\n\n")).startswith(b"event: state\n")
         assert (await reader.readuntil(b"\n\n")).startswith(b"id: ")
     writer.close()

@@ -99,6 +99,40 @@ def test_all_that_is_the_matter_with_a_stream_is_said(fake_store: Store) -> None
     assert feed.described() == (False, "404")
 
 
+def test_how_a_stream_does_is_a_word_that_changes_only_when_that_does(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = a_pipe(fake_store).feed
+    now_s = time.time()
+    first = feed.condition()
+    assert (first.status, first.detail) == ("connecting", "not connected yet")
+    assert abs(first.since.timestamp() - now_s) < 2
+    monkeypatch.setattr(time, "time", lambda: now_s + 100)
+    assert feed.condition() == first, "however long it lasts"
+    feed.state.turn(live=True, trouble="")
+    live = feed.condition()
+    assert (live.status, live.detail, live.since.timestamp()) == ("live", "", int(now_s + 100))
+    old = datetime.fromtimestamp(now_s - 7_300, UTC).isoformat().encode()
+    feed.decoder.decode(Block(lines=b'{"data":{"id":"1","author_id":"2","created_at":"%b"}}\n' % old))
+    behind = feed.condition()
+    assert (behind.status, behind.behind_s) == ("catching up", 7_380)
+    monkeypatch.setattr(time, "time", lambda: now_s + 106)
+    assert feed.condition() == live, "where nothing more comes, nothing is left of it"
+    feed.volume.quiet = True
+    assert feed.condition().status == "quiet"
+    feed.state.gap_s = 1.26
+    feed.skipped.count(Skip("limit", undelivered=7))
+    assert (feed.condition().gap_s, feed.condition().left_out) == (1.3, 7)
+    feed.state.turn(live=False, trouble="the stream ended")
+    feed.state.turn(live=False, trouble="503")
+    lost = feed.condition()
+    assert (lost.status, lost.detail, lost.since.timestamp()) == ("connecting", "503", int(now_s + 106))
+    feed.publisher.published.standby, feed.lease.other = True, "there:1"
+    assert (feed.condition().status, feed.condition().detail) == ("standby", "there:1 has it")
+    feed.failure = StreamRefused("404")
+    assert (feed.condition().status, feed.condition().detail) == ("ended", "404")
+
+
 async def test_a_stream_that_is_alive_without_posts_is_said_once_and_when_they_come_again(
     fake_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

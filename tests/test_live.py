@@ -87,7 +87,7 @@ async def test_a_viewer_sees_the_page_at_once_and_then_only_what_changes() -> No
     async with telling(live) as group:
         group.create_task(live.show({"p": page.read}, viewer(wire)))
         await wait_until(lambda: wire.came.endswith(board(0)))
-        retry, _, rest = wire.take().partition(b"\n\n")
+        retry, _, rest = wire.take().partition(b"\n")
         assert 1_000 <= int(retry.removeprefix(b"retry: ")) <= 5_000
         assert rest == SAID + board(0)
         reads = page.reads
@@ -109,6 +109,26 @@ async def test_who_comes_back_with_what_the_page_says_is_not_told_again() -> Non
         page.number = 1
         await wait_until(lambda: wire.came.endswith(board(1)))
         assert board(0) not in wire.came
+
+
+async def test_several_pages_come_over_one_connection_each_when_it_changes() -> None:
+    one, other, wire = Page(), Page(), Wire()
+    other.number = 100
+    live = Live(lambda: {"ready": True})
+    async with telling(live) as group:
+        group.create_task(live.show({"one": one.read, "other": other.read}, viewer(wire), "tag100"))
+        await wait_until(lambda: wire.came != b"")
+        assert wire.take().partition(b"\n")[2] == SAID + board(0), "and the other is known by its id"
+        other.number = 101
+        live.changed()
+        await wait_until(lambda: wire.came != b"")
+        assert wire.take() == board(101)
+        one.number, other.number = 1, 102
+        live.changed()
+        await wait_until(lambda: wire.came != b"")
+        assert wire.take() == board(1) + board(102)
+        assert live.viewers == 1
+    assert live.takes([str(number) for number in range(module.MAX_PAGES)]), "nothing is watched any more"
 
 
 async def test_how_the_streams_do_is_told_when_it_changes() -> None:

@@ -132,10 +132,11 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
 
     def announce(address: str) -> None:
         serving.set()
-        *others, last = [f"{address}/{name}" for name in boards_of(settings)[0]]
+        *others, last = [f"/{name}" for name in boards_of(settings)[0]]
         boards = f"{', '.join(others)} and {last}" if others else last
         is_demo = settings.stream.url == DEMO and not settings.streams
-        _say(f"boards at {boards}{' (demo: an invented town; --stream URL shows yours)' if is_demo else ''}")
+        demo = " (demo: an invented town; --stream URL shows yours)" if is_demo else ""
+        _say(f"boards at {address}/, as JSON at {boards}{demo}")
 
     async def stopped_before() -> None:
         """End at a stop that comes while an embedded server still reads its data: there is nothing to drain yet."""

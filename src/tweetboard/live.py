@@ -181,7 +181,7 @@ class Live:
         try:
             for page in viewer.pages:
                 await page.look()
-            retry = b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311 - no secret
+            retry = b"retry: %d\n" % random.randint(*RETRY_MS)  # noqa: S311 - no secret
             state, now_s = msgspec.json.encode(self._state()), time.monotonic()
             viewer.write(_frame(viewer.news(), state, before=retry))
             viewer.has_seen(state, now_s)
@@ -240,6 +240,9 @@ class Live:
 
 
 def _frame(news: Iterable[Said], state: bytes, *, before: bytes = b"") -> Frame:
-    """Write the state of the streams, where there is one to tell, and what pages say."""
+    """Write the state of the streams, where there is one to tell, and what pages say.
+
+    Fields `before` are the first event's: some clients take for one whatever a blank line ends.
+    """
     told = event(state, name="state") if state else b""
     return Frame(before + told + b"".join(said.text for said in news))

@@ -185,7 +185,7 @@ def daemon(folder: Path, stream_url: str, redis_url: str, settings: str = "") ->
     flags = ["--stream", stream_url, "--redis", redis_url, "--port", "0", "--format", "x-v2"]
     with started("daemon", sys.executable, "-m", "tweetboard", *flags, log=folder / "daemon") as child:
         said = child.line()
-        yield child, said.removeprefix("boards at ").partition("/usernames")[0]
+        yield child, said.removeprefix("boards at ").partition("/, ")[0]
 
 
 def sent_at(child: Child) -> float:

@@ -1,4 +1,4 @@
-"""Thousands who watch a board beside a busy stream, and how soon a lone viewer sees a post."""
+"""Thousands who watch the page beside a busy stream, and how soon a lone viewer sees a post."""
 
 import http.client
 import json
@@ -48,7 +48,7 @@ def test_viewers(tmp_path: Path) -> None:
         child, address = stack.enter_context(daemon(tmp_path, url, server.url))
         time.sleep(3)
         alone, alone_mb = rate_and_cost(address, child.cpu_s), child.resident_mb()
-        load = [sys.executable, str(HERE / "viewers_load.py"), f"{address}/events/usernames", str(VIEWERS)]
+        load = [sys.executable, str(HERE / "viewers_load.py"), f"{address}/events", str(VIEWERS)]
         viewers = stack.enter_context(started("viewers", *load, log=tmp_path / "viewers"))
         assert viewers.line(60) == "connected"
         viewers.tell(str(SECONDS))

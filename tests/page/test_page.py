@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from browsing import KEPT, Visit, Visitor, Wall, started_browser, wall
+from browsing import Visit, Visitor, started_browser
 from playwright.async_api import Browser, Route
 
 from conftest import wait_until
 from processes import daemon
+from serving_boards import KEPT, Wall, wall
 from tweetboard import api as api_module
 from tweetboard.api import Part
 from tweetboard.board.windows import Kept
