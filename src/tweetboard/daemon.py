@@ -239,7 +239,7 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         cleared=lambda: {name: board.cleared for name, board in pipe.boards.items()},
         embedded_restarts=lambda: sum(server.restarts for server in servers),
     )
-    return Api(
+    api = Api(
         pipe.boards,
         About(
             readiness=lambda: {name: Part(*part) for name, part in pipe.described().items()},
@@ -251,3 +251,5 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         demo=_is_demo(settings),
         description=openapi({name: board.kept for name, board in pipe.boards.items()}),
     )
+    watched.viewers = lambda: api.live.viewers
+    return api

@@ -34,6 +34,7 @@ class Watched(Collector):
     requests: Counter[tuple[str, str]]
     cleared: Callable[[], Mapping[str, int]] = dict
     embedded_restarts: Callable[[], int] = lambda: 0
+    viewers: Callable[[], int] = lambda: 0
 
     def render(self) -> bytes:
         """Write all metrics down in Prometheus's text format."""
@@ -53,6 +54,7 @@ class Watched(Collector):
         yield _counter(
             "embedded_restarts", "Times the embedded server had to be started again.", self.embedded_restarts()
         )
+        yield _gauge("viewers", "Connections over which boards are watched.", self.viewers())
         requests = self.requests.items()
         yield _counters("http_requests", "Requests answered.", ("route", "status"), requests)
 

@@ -279,6 +279,7 @@ async def test_a_real_daemon_that_is_killed_is_found_again(visitor: Visitor, tmp
         await first.ready()
         visit = await visitor.open(first.address)
         await visit.says("#state", "live")
+        assert await first.metric("tweetboard_viewers") == 1
     await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
     async with daemon(tmp_path, port=free_port) as second:
         await second.ready()
