@@ -332,7 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("board", metavar="BOARD", nargs="+", help="such as hashtags")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
-    simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="posts per second, on average (40)")
+    simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="mean posts per second (40)")
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
     simulate.add_argument("--listen", type=_port, default=0, metavar="PORT", help="where to serve it (any free port)")
     return parser
