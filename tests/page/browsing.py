@@ -89,6 +89,10 @@ class Visitor:
         self.browser = browser
         self._stack = stack
 
+    async def close(self) -> None:
+        """Leave all pages, before those go who serve them."""
+        await self._stack.aclose()
+
     async def open(self, address: str, query: str = "", waits_for: str = ".list .row", **profile: Any) -> Visit:  # noqa: ANN401 - playwright's own
         """Open the page and wait until it shows something."""
         context: BrowserContext = await self.browser.new_context(**profile)

@@ -4,12 +4,14 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from axe_playwright_python.base import AXE_FILE_PATH
 from browsing import Visit, Visitor, started_browser
 from playwright.async_api import Browser, Route
@@ -21,6 +23,7 @@ from tweetboard import api as api_module
 from tweetboard.api import Part
 from tweetboard.board.windows import Kept
 from tweetboard.feed import Condition
+from tweetboard.serving import listening
 from tweetboard.store import Store
 
 TAGS = {f"tag{number:02}": 40 - number for number in range(12)}
@@ -316,6 +319,41 @@ async def test_a_proxy_that_says_502_for_a_while_is_asked_again(visitor: Visitor
     await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
     await visit.says("#state", "live")
     await visit.shows("usernames", ranked(PEOPLE))
+
+
+@asynccontextmanager
+async def below_a_path(upstream: str) -> AsyncIterator[str]:
+    """Pass on what is asked for below /walls/town/, as a reverse proxy does; yields its address."""
+    async with aiohttp.ClientSession(auto_decompress=False) as client:
+
+        async def pass_on(request: web.Request) -> web.StreamResponse:
+            address = f"{upstream}/{request.match_info['path']}"
+            async with client.get(address, params=request.query) as answer:
+                response = web.StreamResponse(status=answer.status, headers=answer.headers)
+                await response.prepare(request)
+                async for some in answer.content.iter_any():
+                    await response.write(some)
+                return response
+
+        application = web.Application()
+        application.router.add_get("/walls/town/{path:.*}", pass_on)
+        async with listening(application, "127.0.0.1", 0) as address:
+            yield f"{address}/walls/town"
+
+
+async def test_it_works_below_a_path_of_a_proxy(visitor: Visitor, town: Wall) -> None:
+    async with below_a_path(town.address) as address:
+        visit = await visitor.open(address)
+        await visit.says("#state", "live")
+        await town.count("usernames", {"bob": 15})
+        await visit.shows("usernames", [("1", "bob", "35"), ("2", "alice", "30"), ("3", "chloë", "10")])
+        await visit.page.click("text=5 minutes")
+        await visit.page.click("text=chloë")
+        await visit.says("[aria-labelledby=board-usernames] .words", "chloë is number 3 of 3.")
+        await visit.page.reload()
+        await visit.says("[aria-labelledby=board-usernames] .of", "last 5 minutes")
+        assert is_clean(visit)
+        await visitor.close()
 
 
 async def test_another_version_of_the_daemon_brings_its_own_page(
