@@ -32,8 +32,8 @@ export class Panel {
     this.found.hidden = true;
     this.empty = element("p", "empty", "No names yet.");
     this.empty.hidden = true;
-    const list = element("div", "list", this.rows.element, this.empty);
-    this.element = element("section", "board", heading, this.total, this.found, list);
+    this.list = element("div", "list", this.rows.element, this.empty);
+    this.element = element("section", "board", heading, this.total, this.found, this.list);
     this.element.setAttribute("aria-labelledby", heading.id);
   }
 
@@ -46,6 +46,7 @@ export class Panel {
   choose(window) {
     this.window = this.#windows.includes(window) ? window : "all";
     this.of.textContent = ofWords(this.window);
+    this.list.style.minHeight = `${this.list.offsetHeight}px`; // until there is something in it again
     this.rows.clear();
     this.foundRows.clear();
     this.#drawnMs = -Infinity;
@@ -57,6 +58,7 @@ export class Panel {
     this.#most = said.results[0]?.score ?? 0;
     this.rows.show(said.results, { sign: this.sign, window: this.window, most: this.#most });
     this.empty.hidden = said.results.length > 0;
+    this.list.style.minHeight = "";
     const names = said.total === 1 ? "name" : "names";
     const error = said.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
     this.total.textContent = `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}`;
