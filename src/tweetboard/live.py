@@ -7,6 +7,7 @@ the socket (serving.py).
 import asyncio
 import logging
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ HEARTBEAT_S: Final = 15.0
 SLOW_S: Final = 30.0
 """A viewer that has taken in nothing for so long is dropped."""
 
+UNSENT_BYTES: Final = 16_384
+"""So much may wait in the kernel for a viewer whose network takes nothing in."""
+
 MAX_PAGES: Final = 100
 """Different pages watched at the same time; each is read as often as it changes."""
 
@@ -56,7 +60,8 @@ class Frame:
         self.chunk = b"%x\r\n%b\r\n" % (len(text), text)
 
 
-HEARTBEAT: Final = Frame(b": still here\n\n")
+HEARTBEAT: Final = Frame(b": still here\nevent: beat\ndata: {}\n\n")
+"""A comment, and an event for scripts in a browser, which hear of no comments."""
 
 
 def event(data: bytes, *, name: str = "", event_id: str = "") -> bytes:
@@ -109,6 +114,12 @@ class Viewer:
     state: bytes = b""
     told_s: float = 0.0
     behind_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Let the kernel queue next to nothing: what is not taken in shall be seen here."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
     def news(self) -> list[Said]:
         """Say which of its pages say something else than what was sent."""
@@ -179,8 +190,7 @@ class Live:
         self._viewers.add(viewer)
         self._watched.set()
         try:
-            for page in viewer.pages:
-                await page.look()
+            await _look(viewer.pages)
             retry = b"retry: %d\n" % random.randint(*RETRY_MS)  # noqa: S311 - no secret
             state, now_s = msgspec.json.encode(self._state()), time.monotonic()
             viewer.write(_frame(viewer.news(), state, before=retry))
@@ -204,8 +214,7 @@ class Live:
             began_s = time.monotonic()
             pages = list(self._pages.values())
             before = [page.said.etag for page in pages]
-            for page in pages:
-                await page.look()
+            await _look(pages)
             await self._tell(list(self._viewers))
             pause_s = SAME_S if before == [page.said.etag for page in pages] else UPDATE_S
             await asyncio.sleep(max(pause_s - (time.monotonic() - began_s), 0))
@@ -237,6 +246,13 @@ class Live:
             told += 1
             if told % AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+
+async def _look(pages: Iterable[Watched]) -> None:
+    """Read pages side by side: where Redis does not answer, all of them together wait as long as one."""
+    async with asyncio.TaskGroup() as group:
+        for page in pages:
+            group.create_task(page.look(), name="look")
 
 
 def _frame(news: Iterable[Said], state: bytes, *, before: bytes = b"") -> Frame:

@@ -1,6 +1,7 @@
 // The connection to the daemon: one for all boards, made again whenever it is lost.
 
-const SILENT_MS = 45_000; // heartbeats are comments, which no script sees: after so long it is tried anew
+const SILENT_MS = 35_000; // the daemon says something every 15 s
+const OPENING_MS = 10_000;
 const RETRY_MS = [2_000, 8_000]; // where the browser gives up by itself, as after a proxy's 502
 
 /** Watches `address()`; calls `onEvent(name, data)` with what comes, and `onLost(since)` with a Date, or null again. */
@@ -9,8 +10,8 @@ export class Connection {
   #onEvent;
   #onLost;
   #source = null;
-  #silence = 0;
-  #retry = 0;
+  #timer = 0;
+  #heardAt = new Date();
   #lost = null;
 
   constructor(address, onEvent, onLost) {
@@ -26,21 +27,20 @@ export class Connection {
     source.onopen = () => this.#heard();
     source.onmessage = (event) => this.#take("board", event.data);
     source.addEventListener("state", (event) => this.#take("state", event.data));
+    source.addEventListener("beat", () => this.#heard());
     source.onerror = () => {
-      if (this.#lost === null) this.#set(new Date());
+      this.#lose();
       if (source.readyState !== EventSource.CLOSED) return;
       const [least, most] = RETRY_MS;
-      clearTimeout(this.#retry);
-      this.#retry = setTimeout(() => this.open(), least + Math.random() * (most - least));
+      this.#openIn(least + Math.random() * (most - least));
     };
-    this.#listen();
+    this.#openIn(OPENING_MS);
   }
 
   close() {
     this.#source?.close();
     this.#source = null;
-    clearTimeout(this.#silence);
-    clearTimeout(this.#retry);
+    clearTimeout(this.#timer);
   }
 
   #take(name, text) {
@@ -49,17 +49,24 @@ export class Connection {
   }
 
   #heard() {
-    if (this.#lost !== null) this.#set(null);
-    this.#listen();
+    if (this.#lost !== null) this.#onLost(null);
+    this.#lost = null;
+    this.#heardAt = new Date();
+    this.#openIn(SILENT_MS);
   }
 
-  #listen() {
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.open(), SILENT_MS);
+  #lose() {
+    if (this.#lost !== null) return;
+    this.#lost = this.#heardAt;
+    this.#onLost(this.#lost);
   }
 
-  #set(lost) {
-    this.#lost = lost;
-    this.#onLost(lost);
+  /** Connect anew after a while, unless something is heard before. */
+  #openIn(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#lose();
+      this.open();
+    }, ms);
   }
 }

@@ -107,8 +107,10 @@ function listenToSearch() {
       search.for("");
     }
   });
+  let pressed = null; // a row may move on before the button is let go
+  boards.addEventListener("pointerdown", (event) => (pressed = event.target.closest("a.name")));
   boards.addEventListener("click", (event) => {
-    const link = event.target.closest("a.name");
+    const link = event.target.closest("a.name") ?? (event.detail ? pressed : null);
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     search.for(new URL(link.href).searchParams.get("find"));
@@ -125,9 +127,9 @@ function listenToTheme() {
   } catch {
     // Where nothing may be kept, it is chosen anew each time.
   }
-  let theme = asked.get("theme") ?? kept;
+  let theme = "auto";
   const show = (name) => {
-    theme = name in THEMES ? name : "auto";
+    theme = name;
     document.documentElement.dataset.theme = theme;
     button.textContent = { auto: "◐", dark: "●", light: "○" }[theme];
     button.title = button.ariaLabel = THEMES[theme];
@@ -142,7 +144,7 @@ function listenToTheme() {
       // As above.
     }
   };
-  show(theme);
+  show([asked.get("theme"), kept].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
 }
 
 async function hangOnTheWall() {

@@ -6,12 +6,15 @@ import { moment, number, ofWords, seconds, visible } from "./words.js";
 const BUCKETS = 60; // so many counts are in a window's history
 const HISTORY_MS = [5_000, 60_000]; // counts by time are read as often as a bucket ends, within these bounds,
 const LACKING_MS = 2_000; // and sooner where a name is new on the page
+const AIMING_MS = 600; // so long after the pointer has moved over them rows stay where they are
 
 export class Panel {
   #windows;
   #limit;
   #drawnMs = -Infinity;
-  #most = 0;
+  #aimedMs = -Infinity;
+  #said = null;
+  #waiting = 0;
 
   /** `link` is the board as `/boards` has it; `address(name)` where a name of it leads to. */
   constructor(name, link, { limit, address }) {
@@ -27,13 +30,15 @@ export class Panel {
     const heading = element("h2", "", element("bdi", "", name), " ", this.of);
     heading.id = `board-${name}`;
     this.foundWords = element("p", "words");
-    this.foundWords.setAttribute("role", "status");
-    this.found = element("div", "found", this.foundWords, this.foundRows.element);
+    this.readOut = element("p", "unseen");
+    this.readOut.setAttribute("role", "status");
+    this.found = element("div", "found", this.foundWords, this.readOut, this.foundRows.element);
     this.found.hidden = true;
     this.empty = element("p", "empty", "No names yet.");
     this.empty.hidden = true;
-    this.list = element("div", "list", this.rows.element, this.empty);
-    this.element = element("section", "board", heading, this.total, this.found, this.list);
+    const list = element("div", "list", this.rows.element, this.empty);
+    list.onpointermove = () => (this.#aimedMs = performance.now());
+    this.element = element("section", "board", heading, this.total, this.found, list);
     this.element.setAttribute("aria-labelledby", heading.id);
   }
 
@@ -42,43 +47,53 @@ export class Panel {
     return `${this.name}:${this.window}`;
   }
 
-  /** Show the scores of a window; a board that does not keep it shows those of all time. */
+  /** Show the scores of a window, as soon as they come; a board that does not keep it shows those of all time. */
   choose(window) {
     this.window = this.#windows.includes(window) ? window : "all";
     this.of.textContent = ofWords(this.window);
-    this.list.style.minHeight = `${this.list.offsetHeight}px`; // until there is something in it again
-    this.rows.clear();
-    this.foundRows.clear();
+    this.total.textContent = "…";
+    this.element.ariaBusy = "true";
+    this.rows.draw([]);
+    this.hide();
     this.#drawnMs = -Infinity;
   }
 
   /** Take in what an event says, where it is of this board as it is shown now. */
   take(said) {
     if (said.board !== this.name || said.window !== this.window) return;
-    this.#most = said.results[0]?.score ?? 0;
-    this.rows.show(said.results, { sign: this.sign, window: this.window, most: this.#most });
+    this.#said = said;
+    clearTimeout(this.#waiting);
+    const waitMs = this.#aimedMs + AIMING_MS - performance.now();
+    if (waitMs > 0) this.#waiting = setTimeout(() => this.take(said), waitMs);
+    else this.#showBoard();
+  }
+
+  #showBoard() {
+    const said = this.#said;
+    const most = said.results[0]?.score ?? 0;
+    this.element.ariaBusy = "false";
+    this.rows.show(said.results, { sign: this.sign, window: this.window, most });
     this.empty.hidden = said.results.length > 0;
-    this.list.style.minHeight = "";
     const names = said.total === 1 ? "name" : "names";
     const error = said.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
     this.total.textContent = `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}`;
     this.drawInTime();
   }
 
-  /** Show where a name that was searched for stands; `said` is null where it does not. */
-  show(name, said) {
+  /** Show where a name that was searched for stands, and read it out once; `said` is null where it does not. */
+  show(name, said, isNew) {
     this.found.hidden = false;
     const shown = element("bdi", "", this.sign + visible(said?.display ?? name).slice(0, 100));
     const words = said
       ? ` is number ${number(said.rank)} of ${number(said.total)}.`
       : ` is not on this board (${ofWords(this.window)}).`;
-    // Said again only where it is something else, for it is read out.
-    if (this.foundWords.textContent !== shown.textContent + words) this.foundWords.replaceChildren(shown, words);
+    this.foundWords.replaceChildren(shown, words);
+    if (isNew) this.readOut.textContent = `${this.name}: ${this.foundWords.textContent}`;
     if (!said) {
       this.foundRows.clear();
       return;
     }
-    const most = Math.max(this.#most, ...said.around.map((row) => row.score));
+    const most = Math.max(this.#said?.results[0]?.score ?? 0, ...said.around.map((row) => row.score));
     this.foundRows.show(said.around, { sign: this.sign, window: this.window, most, found: said.name });
     if (said.history) this.foundRows.draw(said.around);
   }

@@ -4,6 +4,7 @@ import { changeWords, number, visible } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOVE_MS = 450;
+const MOST_MOVING = 50; // more of them nobody can follow, and a small computer could not draw
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Make an element with a class and what is in it: elements and texts. */
@@ -67,6 +68,19 @@ class Row {
   }
 }
 
+/** Let a row come from the place it had to the one it has, or appear where it had none. */
+function move(row, from, to, height) {
+  if (from === to) return;
+  const how = { duration: MOVE_MS, easing: "cubic-bezier(0.2, 0, 0, 1)" };
+  if (from === undefined) {
+    row.animate([{ opacity: 0 }, { opacity: 1 }], how);
+    return;
+  }
+  row.style.zIndex = from > to ? 2 : 1; // who rises passes before who falls
+  // Added to a move that is under way: nothing jumps, and nothing has to be measured.
+  row.animate([{ transform: `translateY(${(from - to) * height}px)` }, { transform: "none" }], { ...how, composite: "add" });
+}
+
 function put(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
@@ -90,7 +104,8 @@ export class Rows {
 
   /** Show `rows`, of a board's answer, in their order; `how` is what all of them are shown with. */
   show(rows, how) {
-    const before = new Map([...this.#rows].map(([name, row]) => [name, row.element.getBoundingClientRect().top]));
+    const height = this.element.firstElementChild?.getBoundingClientRect().height ?? 0;
+    const before = new Map([...this.element.children].map((place, at) => [place, at]));
     const focused = document.activeElement;
     const names = new Set(rows.map((row) => row.name));
     for (const [name, row] of this.#rows) {
@@ -100,18 +115,20 @@ export class Rows {
     }
     let place = this.element.firstElementChild;
     for (const said of rows) {
-      let row = this.#rows.get(said.name);
-      if (!row) {
-        row = new Row(said.name, this.#address);
-        row.draw(this.#histories.get(said.name));
-        this.#rows.set(said.name, row);
-      }
+      const row = this.#rows.get(said.name) ?? this.#made(said.name);
       row.show(said, { ...how, current: said.name === how.found });
       if (row.element === place) place = place.nextElementSibling;
       else this.element.insertBefore(row.element, place);
     }
     if (focused !== document.activeElement && this.element.contains(focused)) focused.focus({ preventScroll: true });
-    this.#move(before);
+    if (height && !calm.matches && rows.length <= MOST_MOVING) [...this.element.children].forEach((row, at) => move(row, before.get(row), at, height));
+  }
+
+  #made(name) {
+    const row = new Row(name, this.#address);
+    row.draw(this.#histories.get(name));
+    this.#rows.set(name, row);
+    return row;
   }
 
   /** Draw counts by bucket of time, as in a board's answer with `history=1`. */
@@ -124,24 +141,5 @@ export class Rows {
     for (const row of this.#rows.values()) row.element.remove();
     this.#rows.clear();
     this.#histories.clear();
-  }
-
-  #move(before) {
-    if (calm.matches || before.size === 0) return;
-    for (const [name, row] of this.#rows) {
-      for (const moving of row.element.getAnimations()) if (moving.id === "move") moving.cancel();
-      const from = before.get(name);
-      const by = from === undefined ? 0 : from - row.element.getBoundingClientRect().top;
-      const frames =
-        from === undefined
-          ? [{ opacity: 0 }, { opacity: 1 }]
-          : [
-              { transform: `translateY(${by}px)`, zIndex: by > 0 ? 2 : 1 }, // who rises passes before who falls
-              { transform: "none", zIndex: by > 0 ? 2 : 1 },
-            ];
-      if (from === undefined || Math.abs(by) > 0.5) {
-        row.element.animate(frames, { id: "move", duration: MOVE_MS, easing: "cubic-bezier(0.2, 0, 0, 1)" });
-      }
-    }
   }
 }

@@ -26,7 +26,7 @@ export class Search {
   /** Search on these boards from now on. */
   set panels(panels) {
     this.#panels = panels;
-    this.#ask();
+    this.#ask(true);
   }
 
   /** Search for a name, as if it had been typed; an empty one ends the search. */
@@ -38,16 +38,16 @@ export class Search {
   #seek(sought) {
     if (sought !== this.#sought) this.#onSought(sought);
     this.#sought = sought;
-    this.#ask();
+    this.#ask(true);
   }
 
-  async #ask() {
+  async #ask(isNew) {
     clearTimeout(this.#timer);
     const sought = this.#sought;
     const [name, panels] = this.#where(sought);
     for (const panel of this.#panels) if (!name || !panels.includes(panel)) panel.hide();
     if (!name || panels.length === 0) return;
-    this.#soon(AGAIN_MS, () => (document.hidden ? this.#soon(AGAIN_MS, () => this.#ask()) : this.#ask()));
+    this.#soon(AGAIN_MS, () => this.#again());
     const asked = panels.map((panel) => panel.asked).join(",");
     try {
       const response = await fetch(`search?${new URLSearchParams({ name, boards: asked, around: AROUND, history: 1 })}`);
@@ -56,11 +56,16 @@ export class Search {
       for (const panel of panels) {
         const said = found.find((one) => one.board === panel.name) ?? null;
         // The window may have been changed since.
-        if (asked.split(",").includes(panel.asked)) panel.show(name, said);
+        if (asked.split(",").includes(panel.asked)) panel.show(name, said, isNew);
       }
     } catch {
       // How the daemon does is said at the top of the page.
     }
+  }
+
+  #again() {
+    if (document.hidden) this.#soon(AGAIN_MS, () => this.#again());
+    else this.#ask(false);
   }
 
   /** What is searched for, and where: #coffee is a hashtag, @alice is none, coffee may be either. */
