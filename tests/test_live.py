@@ -1,7 +1,7 @@
 """Whoever watches a page sees it at once and whenever it changes; who is slow or gone costs nobody else anything."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -117,7 +117,7 @@ async def test_several_pages_come_over_one_connection_each_when_it_changes() -> 
     live = Live(lambda: {"ready": True})
     async with telling(live) as group:
         group.create_task(live.show({"one": one.read, "other": other.read}, viewer(wire), "tag100"))
-        await wait_until(lambda: wire.came != b"")
+        await wait_until(lambda: wire.came.endswith(board(0)))
         assert wire.take().partition(b"\n")[2] == SAID + board(0), "and the other is known by its id"
         other.number = 101
         live.changed()
@@ -168,6 +168,62 @@ async def test_all_who_watch_share_one_read_and_one_encoding() -> None:
         await wait_until(lambda: all(wire.came for wire in wires))
         assert page.reads <= reads + 3
         assert {wire.came for wire in wires} == {board(1)}
+
+
+async def test_how_the_streams_do_comes_before_boards_that_cannot_be_read_now() -> None:
+    pages, wire = [Page() for _ in range(12)], Wire()
+    live = Live(lambda: {"ready": True})
+    answers = asyncio.Event()
+
+    def hanging(page: Page) -> Callable[[], Awaitable[Encoded]]:
+        async def read() -> Encoded:
+            await answers.wait()
+            return await page.read()
+
+        return read
+
+    async with telling(live) as group:
+        group.create_task(live.show({at: hanging(page) for at, page in enumerate(pages)}, viewer(wire)))
+        await wait_until(lambda: wire.came.endswith(SAID))
+        assert wire.came.startswith(b"retry: ")
+        answers.set()
+        await wait_until(lambda: wire.came.endswith(SAID + board(0) * len(pages)))
+
+
+async def test_where_redis_hangs_all_pages_are_waited_for_as_long_as_one() -> None:
+    """Else heartbeats and what is the matter would come later by that time for each page that is watched."""
+    at_once = [0]
+
+    async def read() -> Encoded:
+        at_once[0] += 1
+        await wait_until(lambda: at_once[0] == 12)
+        raise StoreUnavailable("away")
+
+    wire = Wire()
+    live = Live(lambda: {"ready": True})
+    async with telling(live) as group:
+        watching = group.create_task(live.show(dict.fromkeys(range(12), read), viewer(wire)))
+        await wait_until(lambda: live.viewers == 1)
+        assert at_once == [12]
+        assert not watching.done()
+
+
+async def test_those_who_come_make_nobody_else_get_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that was started anew has thousands come back within seconds."""
+    monkeypatch.setattr(module, "UPDATE_S", 0.1)
+    page, wire, clock = Page(), Wire(), asyncio.get_running_loop().time
+    live = Live(lambda: {"ready": True})
+    async with telling(live) as group:
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
+        await wait_until(lambda: wire.came.endswith(board(0)))
+        wire.take()
+        until_s = clock() + 1.0
+        while clock() < until_s:
+            page.number += 1
+            live.changed()
+            group.create_task(live.show({"p": page.read}, viewer(Wire())))
+            await asyncio.sleep(0.01)
+        assert 5 <= wire.came.count(b"id: ") <= 11
 
 
 async def test_a_slow_viewer_is_given_the_newest_and_not_what_came_between() -> None:

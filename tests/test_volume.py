@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tweetboard.volume import BUCKET_S, FIRST_POST_S, QUIET_S, USUAL_BUCKETS, Volume
+from tweetboard.volume import BUCKET_S, FIRST_POST_S, LATE_S, QUIET_S, USUAL_BUCKETS, Lag, Volume
 
 HOUR_S = int(BUCKET_S * USUAL_BUCKETS)
 
@@ -101,3 +101,34 @@ def test_what_comes_while_nothing_can_be_said_does_not_become_usual() -> None:
         assert not volume.look(2_000 * second, float(second), live=False)
     after(volume, 4_000, 10, at_s=300, posts=600_000)
     assert volume.posts_per_s == pytest.approx(10, rel=0.1)
+
+
+def looked(ages_s: list[float | None]) -> list[float]:
+    """Look once a second at posts of such an age; returns how far behind the stream is said to be each time."""
+    lag, said = Lag(), []
+    for age_s in ages_s:
+        if age_s is not None:
+            lag.came(age_s)
+        lag.look()
+        said.append(lag.behind_s)
+    return said
+
+
+def test_a_stream_that_brings_old_posts_alone_is_behind_until_it_brings_new_ones() -> None:
+    assert looked([7_200, 7_000, 6_000, 3_000, 61, 59, 1]) == [0, 0, 6_000, 3_000, 61, 0, 0]
+
+
+def test_where_nothing_more_comes_nothing_is_left_of_it() -> None:
+    assert looked([900, 900, 900, *[None] * 6, 900]) == [0, 0, 900, 900, 900, 900, 900, 0, 0, 0]
+
+
+def test_an_old_post_among_fresh_ones_is_no_sign_of_it() -> None:
+    """Mastodon passes on posts, hours old, of servers that were away."""
+    lag = Lag()
+    for _ in range(100):
+        lag.came(7_200)
+        lag.came(0.5)
+        lag.came(LATE_S)
+        lag.look()
+        assert lag.behind_s == 0
+    assert not any(looked([LATE_S + 1, LATE_S - 1] * 50))

@@ -30,7 +30,7 @@ from tweetboard.settings import Settings
 from tweetboard.sources import keep_ids_s
 from tweetboard.store import Store
 from tweetboard.supervision import StreamState
-from tweetboard.volume import Volume
+from tweetboard.volume import LATE_S, Lag, Volume
 
 FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 """What came to nothing is logged so soon after a quiet time, and at most so often."""
@@ -40,12 +40,6 @@ LOOK_S: Final = 1.0
 
 EMPTY_POSTS: Final = 100
 """Where a path leads to nothing in so many posts, somebody should hear of it."""
-
-CATCHING_UP_S: Final = 60.0
-"""Posts older than this when they come are what was missed: they come faster than is usual."""
-
-CAUGHT_UP_S: Final = 5.0
-"""Where no post has come for so long, none that was missed is left."""
 
 EXPECTED: Final = frozenset(
     {"bot", "delete", "edit", "hashtag", "language", "limit", "scrub_geo", "status_withheld", "user_withheld"}
@@ -129,12 +123,12 @@ class Feed:
             bucket_s=bucket_s_of(settings),
             keep_ids_s=keep_ids_s(place),
         )
-        self.volume = Volume()
+        self.volume, self.lag = Volume(), Lag()
         self.state = StreamState()
         self.failure: StreamError | None = None
         self.on_posts: Callable[[], None] = lambda: None
         self._decoded_posts = 0
-        self._came_at = self._behind_s = 0.0
+        self._behind_s = 0.0
         self._unmet = UnmetPaths(paths, 1) if unmet is None else unmet
 
     @property
@@ -152,8 +146,8 @@ class Feed:
                 if self._decoded_posts < EMPTY_POSTS <= self._decoded_posts + len(came):
                     self._unmet.seen_enough()
             self._decoded_posts += len(came)
-            self._came_at = time.time()
-            self._behind_s = self._came_at - came[-1].time if came[-1].time else 0.0
+            self._behind_s = time.time() - came[-1].time if came[-1].time else 0.0
+            self.lag.came(self._behind_s)
             self.on_posts()
         return posts
 
@@ -170,11 +164,12 @@ class Feed:
             self.failure = error
 
     async def watch_volume(self) -> None:
-        """Log when a live stream brings no posts any more, and when it does again."""
+        """Look whether posts come, and how old; log when a live stream brings none any more, and when it does again."""
         while True:
             await asyncio.sleep(LOOK_S)
+            self.lag.look()
             live = self.state.live and not self.publisher.published.standby
-            live = live and not self.publisher.held_up and self._behind_s < CATCHING_UP_S
+            live = live and not self.publisher.held_up and self._behind_s < LATE_S
             if not self.volume.look(self._decoded_posts, time.monotonic(), live=live):
                 continue
             if self.volume.quiet:
@@ -220,8 +215,8 @@ class Feed:
             status, detail = "connecting", state.trouble
         elif self.volume.quiet:
             status = "quiet"
-        elif self._behind_s >= CATCHING_UP_S and time.time() - self._came_at < CAUGHT_UP_S:
-            status, behind_s = "catching up", int(self._behind_s // 60 * 60)
+        elif self.lag.behind_s:
+            status, behind_s = "catching up", int(self.lag.behind_s // 60 * 60)
         return Condition(status, since, detail, behind_s, round(state.gap_s, 1), self.skipped.undelivered)
 
     def described(self) -> tuple[bool, str]:

@@ -134,7 +134,7 @@ class Viewer:
         """Send a frame, whatever else is on its way."""
         if self.transport.is_closing():
             self.leave()
-        else:
+        elif frame.plain:  # an empty chunk would be the end
             self.transport.write(frame.chunk if self.in_chunks else frame.plain)
 
     def send(self, frame: Frame, now_s: float) -> bool:
@@ -167,6 +167,7 @@ class Live:
         self._viewers: set[Viewer] = set()
         self._changed = asyncio.Event()
         self._watched = asyncio.Event()
+        self._is_closed = False
 
     @property
     def viewers(self) -> int:
@@ -187,15 +188,17 @@ class Live:
         viewer.seen = [last_id] * len(pages)
         for page in viewer.pages:
             page.watchers += 1
-        self._viewers.add(viewer)
-        self._watched.set()
         try:
-            await _look(viewer.pages)
             retry = b"retry: %d\n" % random.randint(*RETRY_MS)  # noqa: S311 - no secret
-            state, now_s = msgspec.json.encode(self._state()), time.monotonic()
-            viewer.write(_frame(viewer.news(), state, before=retry))
-            viewer.has_seen(state, now_s)
-            await viewer.gone
+            state = msgspec.json.encode(self._state())
+            viewer.write(_frame((), state, before=retry))  # at once, for the boards may take their time
+            await _look(viewer.pages)
+            viewer.write(_frame(viewer.news(), b""))
+            viewer.has_seen(state, time.monotonic())
+            self._viewers.add(viewer)
+            self._watched.set()
+            if not self._is_closed:
+                await viewer.gone
         finally:
             self._viewers.discard(viewer)
             for asked, page in zip(pages, viewer.pages, strict=True):
@@ -212,20 +215,21 @@ class Live:
             await within(LOOK_S, self._changed)
             self._changed.clear()
             began_s = time.monotonic()
-            pages = list(self._pages.values())
-            before = [page.said.etag for page in pages]
-            await _look(pages)
-            await self._tell(list(self._viewers))
-            pause_s = SAME_S if before == [page.said.etag for page in pages] else UPDATE_S
+            await _look(list(self._pages.values()))
+            pause_s = UPDATE_S if await self._tell(list(self._viewers)) else SAME_S
             await asyncio.sleep(max(pause_s - (time.monotonic() - began_s), 0))
 
     def close(self) -> None:
         """Let all viewers go: they come back to whoever serves next."""
+        self._is_closed = True
         for viewer in self._viewers:
             viewer.leave()
 
-    async def _tell(self, viewers: Sequence[Viewer]) -> None:
-        """Send each viewer what it has not seen, and a heartbeat where that has been nothing for long."""
+    async def _tell(self, viewers: Sequence[Viewer]) -> int:
+        """Send each viewer what it has not seen, and a heartbeat where that has been nothing for long.
+
+        Returns to how many there was something to tell.
+        """
         now_s, state = time.monotonic(), msgspec.json.encode(self._state())
         frames: dict[tuple[object, ...], Frame] = {}
         told = 0
@@ -246,6 +250,7 @@ class Live:
             told += 1
             if told % AT_ONCE == 0:
                 await asyncio.sleep(0)
+        return told
 
 
 async def _look(pages: Iterable[Watched]) -> None:
@@ -260,5 +265,5 @@ def _frame(news: Iterable[Said], state: bytes, *, before: bytes = b"") -> Frame:
 
     Fields `before` are the first event's: some clients take for one whatever a blank line ends.
     """
-    told = event(state, name="state") if state else b""
-    return Frame(before + told + b"".join(said.text for said in news))
+    told = before + event(state, name="state") if state else b""
+    return Frame(told + b"".join(said.text for said in news))

@@ -1,6 +1,7 @@
-"""Whether a stream that is alive still brings posts; X advises to watch for those that only keep alive. Pure.
+"""Whether a stream that is alive still brings posts, as X advises to watch, and whether they are of now. Pure.
 
-What lives here: what is usual, and how much less is no chance. What must not: clocks, or saying it to anybody.
+What lives here: what is usual, how much less is no chance, and how old is none. What must not: clocks, or saying it to
+anybody.
 """
 
 import math
@@ -33,6 +34,42 @@ NEARLY_NOTHING, ENOUGH = 0.05, 0.1
 
 FIRST_POST_S: Final = 600.0
 """A stream that has brought nothing for so long from its start on is said to be quiet too."""
+
+
+LATE_S: Final = 60.0
+"""Posts older than this when they come are what was missed: they come faster than is usual."""
+
+LATE_LOOKS, NONE_LOOKS = 3, 5
+"""A single old post is no sign of it, and where none has come for a while none that was missed is left."""
+
+
+class Lag:
+    """How far behind a stream is that brings what was missed; looked at every second. `behind_s` is 0 where it is not.
+
+    A fresh post says that it is not: among them old ones may be that others were late with.
+    """
+
+    def __init__(self) -> None:
+        self.behind_s = 0.0
+        self._least_s: float | None = None
+        self._late = self._none = 0
+
+    def came(self, age_s: float) -> None:
+        """Note that a post came so long after it was written."""
+        self._least_s = age_s if self._least_s is None else min(self._least_s, age_s)
+
+    def look(self) -> None:
+        """Take in what came since the last look."""
+        least_s, self._least_s = self._least_s, None
+        self._none = self._none + 1 if least_s is None else 0
+        if least_s is not None and least_s >= LATE_S:
+            self._late += 1
+        elif least_s is not None or self._none >= NONE_LOOKS:
+            self._late = 0
+        if self._late < LATE_LOOKS:
+            self.behind_s = 0.0
+        elif least_s is not None:
+            self.behind_s = least_s
 
 
 class Stretch(NamedTuple):

@@ -93,11 +93,21 @@ class Visitor:
         """Leave all pages, before those go who serve them."""
         await self._stack.aclose()
 
-    async def open(self, address: str, query: str = "", waits_for: str = ".list .row", **profile: Any) -> Visit:  # noqa: ANN401 - playwright's own
-        """Open the page and wait until it shows something."""
+    async def open(
+        self,
+        address: str,
+        query: str = "",
+        waits_for: str = ".list .row",
+        *,
+        clock: bool = False,
+        **profile: Any,  # noqa: ANN401 - playwright's own
+    ) -> Visit:
+        """Open the page and wait until it shows something; its `clock` then goes as a test wants."""
         context: BrowserContext = await self.browser.new_context(**profile)
         self._stack.push_async_callback(context.close)
         visit = Visit(await context.new_page(), address)
+        if clock:
+            await visit.page.clock.install()
         await visit.page.goto(f"{address}/{query}")
         await visit.page.wait_for_selector(waits_for)
         return visit

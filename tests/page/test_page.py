@@ -243,6 +243,55 @@ async def test_a_name_on_a_board_leads_to_where_it_stands(visitor: Visitor, town
     assert is_clean(visit)
 
 
+async def test_an_answer_that_comes_too_late_shows_nothing(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    late = asyncio.Event()
+
+    async def answer(route: Route) -> None:
+        response = await route.fetch()
+        await late.wait()
+        await route.fulfill(response=response)
+
+    await visit.page.route("**/search?*", answer)
+    async with visit.page.expect_request("**/search?*"):
+        await visit.page.fill("#find", "alice")
+    await visit.page.press("#find", "Escape")
+    async with visit.page.expect_response("**/search?*"):
+        late.set()
+    await visit.page.evaluate("new Promise(done => setTimeout(done, 100))")
+    assert await visit.page.locator(".found:visible").count() == 0
+    assert is_clean(visit)
+
+
+async def test_what_is_found_is_read_out_once_and_not_each_time_it_moves(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await visit.page.fill("#find", "@bob")
+    read_out = "[aria-labelledby=board-usernames] [role=status]"
+    await visit.says(read_out, "usernames: bob is number 2 of 3.")
+    await town.count("usernames", {"bob": 100})
+    await visit.says("[aria-labelledby=board-usernames] .words", "bob is number 1 of 3.")
+    assert await visit.text(read_out) == "usernames: bob is number 2 of 3."
+    await visit.page.fill("#find", "@chloë")
+    await visit.says(read_out, "usernames: chloë is number 3 of 3.")
+
+
+async def test_the_focus_stays_on_the_board_when_its_row_goes(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, "?limit=2")
+    await visit.page.focus("[aria-labelledby=board-usernames] .row:nth-child(2) a")
+    assert await visit.page.evaluate("document.activeElement.textContent") == "bob"
+    await town.count("usernames", {"chloë": 15})
+    await visit.shows("usernames", [("1", "alice", "30"), ("2", "chloë", "25")])
+    assert await visit.page.evaluate("document.activeElement.textContent") == "chloë"
+
+
+async def test_a_names_link_keeps_all_else_that_is_shown(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, "?theme=dark&limit=5")
+    await visit.page.click("text=5 minutes")
+    await visit.shows("usernames", ranked(PEOPLE))
+    address = await visit.page.get_attribute("[aria-labelledby=board-usernames] a.name", "href")
+    assert address == "?theme=dark&limit=5&window=5m&find=%40alice"
+
+
 # --- When things go wrong ---
 
 
@@ -289,6 +338,22 @@ async def test_a_real_daemon_that_is_killed_is_found_again(visitor: Visitor, tmp
         await visit.says("#state", "live")
         assert len(await visit.rows("hashtags")) == 10
     assert visit.elsewhere == []
+
+
+async def test_where_nothing_comes_any_more_it_says_so(visitor: Visitor, town: Wall) -> None:
+    """A network that swallows everything closes no connection, and what is opened anew stays half open."""
+    visit = await visitor.open(town.address, waits_for="#state", clock=True)
+    await visit.says("#state", "live")
+
+    async def never(_: Route) -> None:
+        await asyncio.Event().wait()
+
+    await visit.page.route("**/events?*", never)
+    await visit.page.clock.run_for(36_000)
+    await visit.until("document.querySelector('#state').textContent.startsWith('reconnecting since ')")
+    await visit.page.unroute("**/events?*")
+    await visit.page.clock.run_for(11_000)
+    await visit.says("#state", "live")
 
 
 async def test_it_may_be_opened_before_the_daemon_answers(visitor: Visitor, town: Wall) -> None:

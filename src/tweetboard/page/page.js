@@ -6,7 +6,7 @@ import { Connection } from "./connection.js";
 import { Panel } from "./panel.js";
 import { element } from "./rows.js";
 import { Search } from "./search.js";
-import { seconds, stateWords, windowWords } from "./words.js";
+import { seconds, stateKind, stateWords, windowWords } from "./words.js";
 
 const asked = new URLSearchParams(location.search);
 const limit = Math.min(Math.max(Number.parseInt(asked.get("limit"), 10) || 10, 1), 100);
@@ -23,6 +23,13 @@ let state = null;
 let version = null;
 let chosen = "";
 
+/** The address of what is shown, but for one thing. */
+function addressOf(name, value) {
+  const other = new URLSearchParams(asked);
+  other.set(name, value);
+  return `?${other}`;
+}
+
 /** Note in the address what is shown, so that it can be kept and passed on. */
 function note(name, value) {
   if (value) asked.set(name, value);
@@ -34,9 +41,15 @@ function note(name, value) {
 
 function sayState() {
   const [tone, words] = stateWords(lost, state, new Date());
-  const place = document.getElementById("state");
-  place.dataset.tone = tone;
-  if (place.textContent !== words) place.textContent = words;
+  const shown = document.getElementById("state");
+  const readOut = document.getElementById("state-read-out");
+  shown.dataset.tone = tone;
+  shown.textContent = words;
+  // Read out is another state, and not each minute of the same.
+  const kind = stateKind(lost, state);
+  if (readOut.dataset.kind === kind) return;
+  readOut.dataset.kind = kind;
+  readOut.textContent = words;
 }
 
 function take(name, said) {
@@ -64,8 +77,8 @@ function showWindows(windows) {
     tab.setAttribute("role", "tab");
     tab.setAttribute("aria-controls", "panel");
     tab.onclick = () => {
-      choose(window);
       note("window", window);
+      choose(window);
     };
     list.append(tab);
   }
@@ -180,8 +193,8 @@ function build(said) {
   const windows = [...new Set(names.flatMap((name) => said.boards[name].windows))];
   windows.sort((one, other) => place(one) - place(other));
   panels = names.map((name) => {
-    const sign = said.boards[name].sign;
-    return new Panel(name, said.boards[name], { limit, address: (one) => `?${new URLSearchParams({ find: (sign || "@") + one })}` });
+    const sign = said.boards[name].sign || "@";
+    return new Panel(name, said.boards[name], { limit, address: (one) => addressOf("find", sign + one) });
   });
   const panel = element("div", "boards", ...panels.map((one) => one.element));
   panel.id = "panel";

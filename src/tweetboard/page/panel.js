@@ -54,6 +54,7 @@ export class Panel {
     this.total.textContent = "…";
     this.element.ariaBusy = "true";
     this.rows.draw([]);
+    this.rows.relink();
     this.hide();
     this.#drawnMs = -Infinity;
   }
@@ -117,7 +118,8 @@ export class Panel {
     const window = this.window;
     try {
       const response = await fetch(`${this.name}?${new URLSearchParams({ window, limit: this.#limit, history: 1 })}`);
-      if (response.ok && this.window === window) this.rows.draw((await response.json()).results);
+      const said = response.ok ? await response.json() : null;
+      if (said && this.window === window) this.rows.draw(said.results);
     } catch {
       // How the daemon does is said at the top of the page; a later event tries again.
     }

@@ -81,6 +81,12 @@ function move(row, from, to, height) {
   row.animate([{ transform: `translateY(${(from - to) * height}px)` }, { transform: "none" }], { ...how, composite: "add" });
 }
 
+/** Put a row into its place; a browser that can lets it keep its focus and its moves. */
+function putBefore(list, row, place) {
+  if (row.isConnected && list.moveBefore) list.moveBefore(row, place);
+  else list.insertBefore(row, place);
+}
+
 function put(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
@@ -107,6 +113,7 @@ export class Rows {
     const height = this.element.firstElementChild?.getBoundingClientRect().height ?? 0;
     const before = new Map([...this.element.children].map((place, at) => [place, at]));
     const focused = document.activeElement;
+    const focusedAt = before.get(focused.closest?.(".row"));
     const names = new Set(rows.map((row) => row.name));
     for (const [name, row] of this.#rows) {
       if (names.has(name)) continue;
@@ -118,10 +125,22 @@ export class Rows {
       const row = this.#rows.get(said.name) ?? this.#made(said.name);
       row.show(said, { ...how, current: said.name === how.found });
       if (row.element === place) place = place.nextElementSibling;
-      else this.element.insertBefore(row.element, place);
+      else putBefore(this.element, row.element, place);
     }
-    if (focused !== document.activeElement && this.element.contains(focused)) focused.focus({ preventScroll: true });
+    if (focusedAt !== undefined && document.activeElement !== focused) this.#focus(focused, focusedAt);
     if (height && !calm.matches && rows.length <= MOST_MOVING) [...this.element.children].forEach((row, at) => move(row, before.get(row), at, height));
+  }
+
+  /** Give the focus back to a row that was moved, or where it has gone, to the one in its place. */
+  #focus(focused, at) {
+    const rows = this.element.children;
+    const next = focused.isConnected ? focused : rows[Math.min(at, rows.length - 1)]?.querySelector("a");
+    next?.focus({ preventScroll: true });
+  }
+
+  /** Let names lead to where `address` says now. */
+  relink() {
+    for (const row of this.#rows.values()) row.link.href = this.#address(row.name);
   }
 
   #made(name) {

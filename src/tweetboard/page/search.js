@@ -51,8 +51,12 @@ export class Search {
     const asked = panels.map((panel) => panel.asked).join(",");
     try {
       const response = await fetch(`search?${new URLSearchParams({ name, boards: asked, around: AROUND, history: 1 })}`);
-      if (!response.ok || this.#sought !== sought) return;
-      const { found } = await response.json();
+      const { found } = response.ok ? await response.json() : { found: null };
+      if (this.#sought !== sought) return;
+      if (found === null) {
+        for (const panel of panels) panel.hide();
+        return;
+      }
       for (const panel of panels) {
         const said = found.find((one) => one.board === panel.name) ?? null;
         // The window may have been changed since.

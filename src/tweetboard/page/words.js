@@ -90,3 +90,9 @@ export function stateWords(lost, state, now) {
   const all = said.every((words) => words.endsWith(": live")) && said.length > 1 ? ["live"] : said;
   return [tone, [...troubles, ...all].join(" · ") || "live"];
 }
+
+/** What of it all is the same until something happens. */
+export function stateKind(lost, state) {
+  if (lost || !state) return lost ? "lost" : "";
+  return [...Object.values(state.streams).map((stream) => stream.status), ...Object.keys(state.troubles)].join();
+}
