@@ -30,7 +30,7 @@ from tweetboard.answers import (
     respond_json,
     respond_problem,
 )
-from tweetboard.asked import Asked, name_asked, page_asked, search_asked, watch_asked, watches_asked
+from tweetboard.asked import DEFAULT_LIMIT, Asked, name_asked, page_asked, search_asked, watch_asked, watches_asked
 from tweetboard.board.rows import Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import ALL
@@ -80,11 +80,15 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class BoardLink(msgspec.Struct, frozen=True):
-    """Where a board is, what may be asked for as its `window`, and the `sign` to show before its names, if any."""
+    """Where a board is, what may be asked for as its `window`, and the `sign` to show before its names, if any.
+
+    `half_life_s` is in how many seconds trending scores fade by half, 0 where there are none.
+    """
 
     url: str
     windows: list[str]
     sign: str
+    half_life_s: int
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -220,6 +224,8 @@ class Api:
             response = respond_problem(Problem(error.reason, error.status, detail))
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow
+        except ConnectionError:
+            raise  # whoever asked has gone
         except Exception:
             log.exception("GET %s failed", route)
             response = respond_problem(Problem("Internal Server Error", 500))
@@ -235,7 +241,8 @@ class Api:
     async def _index(self, request: web.Request) -> web.Response:
         origin = request.url.origin()
         links = {
-            name: BoardLink(f"{origin}/{name}", board.kept.names, board.sign) for name, board in self._boards.items()
+            name: BoardLink(f"{origin}/{name}", board.kept.names, board.sign, board.kept.half_life_s)
+            for name, board in self._boards.items()
         }
         return respond_json(Index(self._demo, links))
 
@@ -283,7 +290,8 @@ class Api:
 
     async def _watch(self, request: web.Request, pages: Sequence[Asked]) -> web.StreamResponse:
         """Answer with pages as they change, for as long as they are watched."""
-        if not self.live.takes(pages):
+        unusual = [asked for asked in pages if asked.limit != DEFAULT_LIMIT or asked.history]
+        if unusual and not self.live.takes(unusual):
             raise ProblemFound(
                 503, f"{MAX_WATCHED_PAGES} different pages are watched already: ask for one of them, or later"
             )

@@ -4,20 +4,25 @@ const SILENT_MS = 35_000; // the daemon says something every 15 s
 const OPENING_MS = 10_000;
 const RETRY_MS = [2_000, 8_000]; // where the browser gives up by itself, as after a proxy's 502
 
-/** Watches `address()`; calls `onEvent(name, data)` with what comes, and `onLost(since)` with a Date, or null again. */
+/**
+ * Watches `address()`; calls `onEvent(name, data)` with what comes, `onLost(since)` with a Date, or null again, and
+ * `onRefused()` where what is asked for is answered, but not with events.
+ */
 export class Connection {
   #address;
   #onEvent;
   #onLost;
+  #onRefused;
   #source = null;
   #timer = 0;
   #heardAt = new Date();
   #lost = null;
 
-  constructor(address, onEvent, onLost) {
+  constructor(address, onEvent, onLost, onRefused) {
     this.#address = address;
     this.#onEvent = onEvent;
     this.#onLost = onLost;
+    this.#onRefused = onRefused;
   }
 
   open() {
@@ -33,6 +38,7 @@ export class Connection {
       if (source.readyState !== EventSource.CLOSED) return;
       const [least, most] = RETRY_MS;
       this.#openIn(least + Math.random() * (most - least));
+      this.#onRefused();
     };
     this.#openIn(OPENING_MS);
   }

@@ -6,7 +6,7 @@ import { Connection } from "./connection.js";
 import { Panel } from "./panel.js";
 import { element } from "./rows.js";
 import { Search } from "./search.js";
-import { seconds, stateKind, stateWords, windowWords } from "./words.js";
+import { ofWords, seconds, stateKind, stateWords, windowWords } from "./words.js";
 
 const asked = new URLSearchParams(location.search);
 const limit = Math.min(Math.max(Number.parseInt(asked.get("limit"), 10) || 10, 1), 100);
@@ -16,7 +16,9 @@ const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
 
 const boards = document.getElementById("boards");
+let built = "";
 let panels = [];
+let windows = [];
 let connection;
 let lost = null;
 let state = null;
@@ -26,6 +28,7 @@ let chosen = "";
 /** The address of what is shown, but for one thing. */
 function addressOf(name, value) {
   const other = new URLSearchParams(asked);
+  if (windows.length > 1) other.set("window", chosen);
   other.set(name, value);
   return `?${other}`;
 }
@@ -34,7 +37,13 @@ function addressOf(name, value) {
 function note(name, value) {
   if (value) asked.set(name, value);
   else asked.delete(name);
-  history.replaceState(null, "", `?${asked}`);
+  if (asked.has("find") && windows.length > 1) asked.set("window", chosen);
+  history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
+  sayTitle();
+}
+
+function sayTitle() {
+  document.title = [asked.get("find"), ofWords(chosen), "tweetboard"].filter(Boolean).join(" · ");
 }
 
 // --- the state, in words ---
@@ -66,7 +75,7 @@ function take(name, said) {
 
 // --- windows ---
 
-function showWindows(windows) {
+function showWindows() {
   const list = document.getElementById("windows");
   list.hidden = windows.length < 2;
   for (const window of windows) {
@@ -103,6 +112,7 @@ function choose(window) {
   }
   for (const panel of panels) panel.choose(window);
   search.panels = panels;
+  sayTitle();
   if (!document.hidden) connection.open();
 }
 
@@ -111,14 +121,8 @@ function choose(window) {
 const search = new Search(document.getElementById("find"), (sought) => note("find", sought));
 
 function listenToSearch() {
-  const field = document.getElementById("find");
   document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && document.activeElement !== field && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      event.preventDefault();
-      field.focus();
-    } else if (event.key === "Escape") {
-      search.for("");
-    }
+    if (event.key === "Escape") search.for("");
   });
   let pressed = null; // a row may move on before the button is let go
   boards.addEventListener("pointerdown", (event) => (pressed = event.target.closest("a.name")));
@@ -160,6 +164,13 @@ function listenToTheme() {
   show([asked.get("theme"), kept].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
 }
 
+/** On a wall a few boards hang side by side, or one above the other; many in rows. */
+function hangByNumber(count) {
+  const style = document.documentElement.style;
+  style.setProperty("--across", count <= 4 ? count : Math.ceil(Math.sqrt((count * 16) / 9)));
+  style.setProperty("--upright", count <= 3 ? 1 : Math.ceil(Math.sqrt((count * 9) / 16)));
+}
+
 async function hangOnTheWall() {
   document.documentElement.dataset.kiosk = "1";
   try {
@@ -175,7 +186,7 @@ async function index() {
   for (;;) {
     try {
       const response = await fetch("boards");
-      if (response.ok) return await response.json();
+      if (response.ok) return await response.text();
     } catch {
       // The daemon restarts perhaps.
     }
@@ -187,10 +198,20 @@ async function index() {
   }
 }
 
+/** Begin anew where there are other boards or windows than the page was built for. */
+async function compare() {
+  try {
+    const response = await fetch("boards");
+    if (response.ok && (await response.text()) !== built) location.reload();
+  } catch {
+    // It is asked again with the next refusal.
+  }
+}
+
 function build(said) {
   const wanted = asked.get("boards")?.split(",").filter((name) => Object.hasOwn(said.boards, name)) ?? [];
   const names = wanted.length ? [...new Set(wanted)] : Object.keys(said.boards);
-  const windows = [...new Set(names.flatMap((name) => said.boards[name].windows))];
+  windows = [...new Set(names.flatMap((name) => said.boards[name].windows))];
   windows.sort((one, other) => place(one) - place(other));
   panels = names.map((name) => {
     const sign = said.boards[name].sign || "@";
@@ -201,8 +222,8 @@ function build(said) {
   if (windows.length > 1) panel.setAttribute("role", "tabpanel");
   boards.replaceChildren(panel);
   document.getElementById("demo").hidden = !said.demo;
-  showWindows(windows);
-  return windows;
+  showWindows();
+  hangByNumber(names.length);
 }
 
 /** Where a window stands among the others: all time, from short to long, trending. */
@@ -213,10 +234,12 @@ function place(window) {
 async function start() {
   listenToTheme();
   document.documentElement.style.setProperty("--limit", limit);
+  document.documentElement.style.setProperty("--digits", String(limit).length);
   if (kiosk) hangOnTheWall();
-  const said = await index();
+  built = await index();
   lost = null;
-  const windows = build(said);
+  const said = JSON.parse(built);
+  build(said);
   connection = new Connection(
     () => `events?${new URLSearchParams({ boards: panels.map((panel) => panel.asked).join(","), limit })}`,
     take,
@@ -224,6 +247,7 @@ async function start() {
       lost = since;
       sayState();
     },
+    compare,
   );
   listenToSearch();
   // A stranger's town begins with the page: what counts there is the last minutes, not all of its time.

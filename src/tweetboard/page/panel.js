@@ -1,15 +1,14 @@
 // One board on the page: its heading, its rows, and who was searched for among them.
 
 import { Rows, element } from "./rows.js";
-import { moment, number, ofWords, seconds, visible } from "./words.js";
+import { bucketSeconds, historyOf, legendWords, moment, number, ofWords, visible } from "./words.js";
 
-const BUCKETS = 60; // so many counts are in a window's history
 const HISTORY_MS = [5_000, 60_000]; // counts by time are read as often as a bucket ends, within these bounds,
 const LACKING_MS = 2_000; // and sooner where a name is new on the page
 const AIMING_MS = 600; // so long after the pointer has moved over them rows stay where they are
 
 export class Panel {
-  #windows;
+  #link;
   #limit;
   #drawnMs = -Infinity;
   #aimedMs = -Infinity;
@@ -21,7 +20,7 @@ export class Panel {
     this.name = name;
     this.sign = link.sign;
     this.window = "all";
-    this.#windows = link.windows;
+    this.#link = link;
     this.#limit = limit;
     this.rows = new Rows(address);
     this.foundRows = new Rows(address);
@@ -38,7 +37,8 @@ export class Panel {
     this.empty.hidden = true;
     const list = element("div", "list", this.rows.element, this.empty);
     list.onpointermove = () => (this.#aimedMs = performance.now());
-    this.element = element("section", "board", heading, this.total, this.found, list);
+    this.legend = element("p", "legend");
+    this.element = element("section", "board", heading, this.total, this.found, list, this.legend);
     this.element.setAttribute("aria-labelledby", heading.id);
   }
 
@@ -49,8 +49,9 @@ export class Panel {
 
   /** Show the scores of a window, as soon as they come; a board that does not keep it shows those of all time. */
   choose(window) {
-    this.window = this.#windows.includes(window) ? window : "all";
+    this.window = this.#link.windows.includes(window) ? window : "all";
     this.of.textContent = ofWords(this.window);
+    this.legend.textContent = legendWords(this.window, this.#link);
     this.total.textContent = "…";
     this.element.ariaBusy = "true";
     this.rows.draw([]);
@@ -87,7 +88,7 @@ export class Panel {
     const shown = element("bdi", "", this.sign + visible(said?.display ?? name).slice(0, 100));
     const words = said
       ? ` is number ${number(said.rank)} of ${number(said.total)}.`
-      : ` is not on this board (${ofWords(this.window)}).`;
+      : ` is not on this board (${ofWords(this.window)}); names are searched for whole.`;
     this.foundWords.replaceChildren(shown, words);
     if (isNew) this.readOut.textContent = `${this.name}: ${this.foundWords.textContent}`;
     if (!said) {
@@ -107,10 +108,12 @@ export class Panel {
 
   /** Read the counts by time anew where it is time; to be called every second or so. */
   drawInTime() {
+    const history = historyOf(this.window, this.#link);
+    if (!history) return;
     const [least, most] = HISTORY_MS;
-    const bucketMs = (seconds(this.window) * 1000) / BUCKETS || most;
+    const bucketMs = bucketSeconds(history) * 1000;
     const pauseMs = this.rows.lacksHistory ? LACKING_MS : Math.min(Math.max(bucketMs, least), most);
-    if (this.#windows.length > 1 && performance.now() - this.#drawnMs >= pauseMs) this.#draw();
+    if (performance.now() - this.#drawnMs >= pauseMs) this.#draw();
   }
 
   async #draw() {

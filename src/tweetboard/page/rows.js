@@ -36,6 +36,7 @@ class Row {
     this.change.append(this.arrow, this.moved);
     this.text = element("bdi");
     this.link = element("a", "name", this.text);
+    this.link.dir = "auto"; // where a name is too long, its beginning is shown, not its left end
     this.link.href = address(name);
     this.score = element("span", "score");
     this.path = document.createElementNS(SVG, "path");
@@ -101,6 +102,10 @@ export class Rows {
     this.#address = address;
     this.element = element("ol", "rows");
     this.element.setAttribute("role", "list"); // which Safari forgets where no numbers are shown
+  }
+
+  get names() {
+    return [...this.#rows.keys()];
   }
 
   /** Whether some row has no counts by time yet. */

@@ -15,6 +15,7 @@ export class Search {
   constructor(field, onSought) {
     this.#field = field;
     this.#onSought = onSought;
+    field.onfocus = () => this.#suggest();
     const typed = () => this.#seek(field.value.trim());
     field.oninput = () => this.#soon(field.value ? TYPING_MS : 0, typed);
     field.form.onsubmit = (event) => {
@@ -33,6 +34,13 @@ export class Search {
   for(name) {
     this.#field.value = name; // which lets go of line breaks
     this.#seek(name);
+  }
+
+  /** Offer the names that are on the page now. */
+  #suggest() {
+    const names = this.#panels.flatMap((panel) => panel.rows.names.map((name) => (panel.sign || "@") + name));
+    const options = names.map((name) => Object.assign(document.createElement("option"), { value: name }));
+    this.#field.list?.replaceChildren(...options);
   }
 
   #seek(sought) {
@@ -57,10 +65,11 @@ export class Search {
         for (const panel of panels) panel.hide();
         return;
       }
-      for (const panel of panels) {
+      // The window may have been changed since.
+      for (const panel of panels.filter((one) => asked.split(",").includes(one.asked))) {
         const said = found.find((one) => one.board === panel.name) ?? null;
-        // The window may have been changed since.
-        if (asked.split(",").includes(panel.asked)) panel.show(name, said, isNew);
+        if (said || found.length === 0) panel.show(name, said, isNew);
+        else panel.hide();
       }
     } catch {
       // How the daemon does is said at the top of the page.

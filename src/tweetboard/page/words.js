@@ -30,6 +30,27 @@ export function ofWords(window) {
   return seconds(window) ? `last ${windowWords(window).replace(/^1 /, "")}` : windowWords(window);
 }
 
+/** The width of a window's buckets in seconds: a sixtieth of it, in whole ones. */
+export function bucketSeconds(window) {
+  return Math.ceil(seconds(window) / 60);
+}
+
+/** The window in whose buckets the counts by time of some scores are told; undefined where a board keeps none. */
+export function historyOf(window, link) {
+  const kept = link.windows.filter(seconds).sort((one, other) => seconds(one) - seconds(other));
+  if (window === "trending") return kept.find((one) => seconds(one) >= link.half_life_s) ?? kept.at(-1);
+  return kept.includes(window) ? window : kept.at(-1);
+}
+
+/** What lines and arrows mean, and trending scores. */
+export function legendWords(window, link) {
+  const history = historyOf(window, link);
+  const fading = window === "trending" ? [`A post counts 1 at first, and half as much each ${roughly(link.half_life_s)}.`] : [];
+  const line = history ? [`Lines: posts in the ${ofWords(history)}, ${roughly(bucketSeconds(history))} a point.`] : [];
+  const change = link.windows.length > 1 ? [`▲▼: ranks since ${roughly(bucketSeconds(window) || 60)} ago.`] : [];
+  return [...fading, ...line, ...change].join(" ");
+}
+
 /** A name to show: one of which nobody would see anything is told by its code points. */
 export function visible(name) {
   if (!INVISIBLE.test(name)) return name;
