@@ -306,9 +306,15 @@ async def test_what_lines_and_arrows_mean_stands_below_each_board(visitor: Visit
         await made.count("usernames", {"ann": 1})
         visit = await visitor.open(made.address)
         legend = "[aria-labelledby=board-usernames] .legend"
-        await visit.says(legend, "Lines: posts in the last hour, 60 s a point. ▲▼: ranks since 60 s ago.")
+        await visit.says(
+            legend, "Lines: posts in the last hour, a point each minute. ▲▼: ranks risen or fallen since a minute ago."
+        )
         await visit.page.click("text=5 minutes")
-        await visit.says(legend, "Lines: posts in the last 5 minutes, 5 s a point. ▲▼: ranks since 5 s ago.")
+        await visit.says(
+            legend,
+            "Lines: posts in the last 5 minutes, a point each 5 seconds. "
+            "▲▼: ranks risen or fallen since 5 seconds ago.",
+        )
         await visit.page.click("text=trending")
         await visit.until(
             f"document.querySelector('{legend}').textContent.startsWith('A post counts 1 at first, and half as much')"

@@ -42,12 +42,19 @@ export function historyOf(window, link) {
   return kept.includes(window) ? window : kept.at(-1);
 }
 
+/** An exact length of time: "5 seconds", "minute", "24 minutes". */
+function span(seconds) {
+  const [size, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]].find(([one]) => seconds % one === 0);
+  return seconds === size ? unit : `${seconds / size} ${unit}s`;
+}
+
 /** What lines and arrows mean, and trending scores. */
 export function legendWords(window, link) {
   const history = historyOf(window, link);
-  const fading = window === "trending" ? [`A post counts 1 at first, and half as much each ${roughly(link.half_life_s)}.`] : [];
-  const line = history ? [`Lines: posts in the ${ofWords(history)}, ${roughly(bucketSeconds(history))} a point.`] : [];
-  const change = link.windows.length > 1 ? [`▲▼: ranks since ${roughly(bucketSeconds(window) || 60)} ago.`] : [];
+  const fading = window === "trending" ? [`A post counts 1 at first, and half as much each ${span(link.half_life_s)}.`] : [];
+  const line = history ? [`Lines: posts in the ${ofWords(history)}, a point each ${span(bucketSeconds(history))}.`] : [];
+  const bucket = span(bucketSeconds(window) || 60).replace(/^[a-z]/, "a $&");
+  const change = link.windows.length > 1 ? [`▲▼: ranks risen or fallen since ${bucket} ago.`] : [];
   return [...fading, ...line, ...change].join(" ");
 }
 
