@@ -53,7 +53,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a stream does: in a word, why, and since when it has been connected, or has not.
 
     The posts that come are `behind_s` old, in whole minutes, where it catches up; `gap_s` is how long nobody listened
-    to it since the start, where it cannot go back; `left_out` is how many posts it says it has not sent.
+    to it since the start, where it cannot go back; `left_out` is how many posts it says it has not sent, roughly.
     """
 
     status: Literal["live", "catching up", "quiet", "connecting", "standby", "ended"]
@@ -217,7 +217,8 @@ class Feed:
             status = "quiet"
         elif self.lag.behind_s:
             status, behind_s = "catching up", int(self.lag.behind_s // 60 * 60)
-        return Condition(status, since, detail, behind_s, round(state.gap_s, 1), self.skipped.undelivered)
+        left_out = int(float(f"{self.skipped.undelivered:.2g}"))
+        return Condition(status, since, detail, behind_s, round(state.gap_s, 1), left_out)
 
     def described(self) -> tuple[bool, str]:
         """Say whether all is well with the stream, and how it goes in some words."""

@@ -619,7 +619,7 @@ async def test_all_can_be_done_with_the_keyboard(visitor: Visitor, town: Wall) -
     for _ in range(7):
         await visit.page.keyboard.press("Tab")
         reached.append(await visit.page.evaluate("document.activeElement.textContent || document.activeElement.id"))
-    assert reached == ["Skip to the boards", "all time", "find", "◐", "alice", "bob", "chloë"]
+    assert reached == ["Skip to the boards", "all time", "find", "◐ Auto", "alice", "bob", "chloë"]
     await visit.page.keyboard.press("Enter")
     await visit.says("[aria-labelledby=board-usernames] .words", "chloë is number 3 of 3.")
     assert await visit.page.evaluate("document.activeElement.textContent") == "chloë"
@@ -670,7 +670,7 @@ async def test_colours_are_the_systems_until_others_are_chosen_and_then_those(vi
     assert await visit.page.evaluate(ground) == dark
     await visit.page.reload()
     assert await visit.page.evaluate(ground) == dark
-    assert await visit.page.get_attribute("#theme", "aria-label") == "Colours: dark"
+    assert await visit.text("#theme") == "● Dark"
     await visit.page.click("#theme")
     await visit.page.emulate_media(color_scheme="dark")
     assert await visit.page.evaluate(ground) == light
@@ -698,6 +698,7 @@ WORDS: list[tuple[str, object]] = [
     ("number(1234567)", "1,234,567"),
     ("number(59.25, 'trending')", "59.3"),
     ("number(7, 'trending')", "7.0"),
+    ("number(0.00123, 'trending')", "0.0012"),
     ("seconds('24h')", 86_400),
     ("seconds('all')", 0),
     ("changeWords(3)", ["up", "▲3", "up 3"]),

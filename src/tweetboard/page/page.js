@@ -3,15 +3,19 @@
 // ?window=5m  ?boards=hashtags,usernames  ?limit=20  ?find=coffee  ?theme=dark  ?kiosk=1
 
 import { Connection } from "./connection.js";
+import { element } from "./element.js";
 import { Panel } from "./panel.js";
-import { element } from "./rows.js";
 import { Search } from "./search.js";
 import { ofWords, seconds, stateKind, stateWords, windowWords } from "./words.js";
 
-const asked = new URLSearchParams(location.search);
-const limit = Math.min(Math.max(Number.parseInt(asked.get("limit"), 10) || 10, 1), 100);
-const kiosk = asked.get("kiosk") === "1";
-const THEMES = { auto: "Colours: as the system's", dark: "Colours: dark", light: "Colours: light" };
+const query = new URLSearchParams(location.search);
+const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1), 100);
+const kiosk = query.get("kiosk") === "1";
+const THEMES = {
+  auto: ["◐ Auto", "Colours as the system's"],
+  dark: ["● Dark", "Dark colours"],
+  light: ["○ Light", "Light colours"],
+};
 const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
 
@@ -27,7 +31,7 @@ let chosen = "";
 
 /** The address of what is shown, but for one thing. */
 function addressOf(name, value) {
-  const other = new URLSearchParams(asked);
+  const other = new URLSearchParams(query);
   if (windows.length > 1) other.set("window", chosen);
   other.set(name, value);
   return `?${other}`;
@@ -35,15 +39,15 @@ function addressOf(name, value) {
 
 /** Note in the address what is shown, so that it can be kept and passed on. */
 function note(name, value) {
-  if (value) asked.set(name, value);
-  else asked.delete(name);
-  if (asked.has("find") && windows.length > 1) asked.set("window", chosen);
-  history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
+  if (value) query.set(name, value);
+  else query.delete(name);
+  if (query.has("find") && windows.length > 1) query.set("window", chosen);
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
   sayTitle();
 }
 
 function sayTitle() {
-  document.title = [asked.get("find"), ofWords(chosen), "tweetboard"].filter(Boolean).join(" · ");
+  document.title = [query.get("find"), ofWords(chosen), "tweetboard"].filter(Boolean).join(" · ");
 }
 
 // --- the state, in words ---
@@ -53,7 +57,7 @@ function sayState() {
   const shown = document.getElementById("state");
   const readOut = document.getElementById("state-read-out");
   shown.dataset.tone = tone;
-  shown.textContent = words;
+  if (shown.textContent !== words) shown.textContent = words;
   // Read out is another state, and not each minute of the same.
   const kind = stateKind(lost, state);
   if (readOut.dataset.kind === kind) return;
@@ -111,7 +115,7 @@ function choose(window) {
     if (is) document.getElementById("panel").setAttribute("aria-labelledby", tab.id);
   }
   for (const panel of panels) panel.choose(window);
-  search.panels = panels;
+  search.among(panels);
   sayTitle();
   if (!document.hidden) connection.open();
 }
@@ -122,7 +126,7 @@ const search = new Search(document.getElementById("find"), (sought) => note("fin
 
 function listenToSearch() {
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") search.for("");
+    if (event.key === "Escape") search.seek("");
   });
   let pressed = null; // a row may move on before the button is let go
   boards.addEventListener("pointerdown", (event) => (pressed = event.target.closest("a.name")));
@@ -130,7 +134,7 @@ function listenToSearch() {
     const link = event.target.closest("a.name") ?? (event.detail ? pressed : null);
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    search.for(new URL(link.href).searchParams.get("find"));
+    search.seek(new URL(link.href).searchParams.get("find"));
   });
 }
 
@@ -148,8 +152,7 @@ function listenToTheme() {
   const show = (name) => {
     theme = name;
     document.documentElement.dataset.theme = theme;
-    button.textContent = { auto: "◐", dark: "●", light: "○" }[theme];
-    button.title = button.ariaLabel = THEMES[theme];
+    [button.textContent, button.title] = THEMES[theme];
   };
   button.onclick = () => {
     const names = Object.keys(THEMES);
@@ -161,7 +164,7 @@ function listenToTheme() {
       // As above.
     }
   };
-  show([asked.get("theme"), kept].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
+  show([query.get("theme"), kept].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
 }
 
 /** On a wall a few boards hang side by side, or one above the other; many in rows. */
@@ -209,7 +212,7 @@ async function compare() {
 }
 
 function build(said) {
-  const wanted = asked.get("boards")?.split(",").filter((name) => Object.hasOwn(said.boards, name)) ?? [];
+  const wanted = query.get("boards")?.split(",").filter((name) => Object.hasOwn(said.boards, name)) ?? [];
   const names = wanted.length ? [...new Set(wanted)] : Object.keys(said.boards);
   windows = [...new Set(names.flatMap((name) => said.boards[name].windows))];
   windows.sort((one, other) => place(one) - place(other));
@@ -252,10 +255,11 @@ async function start() {
   listenToSearch();
   // A stranger's town begins with the page: what counts there is the last minutes, not all of its time.
   const first = said.demo && windows.length > 1 ? windows[1] : windows[0];
-  choose(windows.includes(asked.get("window")) ? asked.get("window") : first);
-  if (asked.get("find")) search.for(asked.get("find"));
+  choose(windows.includes(query.get("window")) ? query.get("window") : first);
+  if (query.get("find")) search.seek(query.get("find"));
   setInterval(() => {
-    if (!document.hidden && lost === null) for (const panel of panels) panel.drawInTime();
+    sayState();
+    if (!document.hidden && lost === null) for (const panel of panels) panel.tick();
   }, TICK_MS);
   // Nobody looks at a hidden page, and a browser has few connections to one host.
   document.addEventListener("visibilitychange", () => {

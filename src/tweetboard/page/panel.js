@@ -1,6 +1,7 @@
 // One board on the page: its heading, its rows, and who was searched for among them.
 
-import { Rows, element } from "./rows.js";
+import { element } from "./element.js";
+import { Rows } from "./rows.js";
 import { bucketSeconds, historyOf, legendWords, moment, number, ofWords, visible } from "./words.js";
 
 const HISTORY_MS = [5_000, 60_000]; // counts by time are read as often as a bucket ends, within these bounds,
@@ -40,6 +41,7 @@ export class Panel {
     this.legend = element("p", "legend");
     this.element = element("section", "board", heading, this.total, this.found, list, this.legend);
     this.element.setAttribute("aria-labelledby", heading.id);
+    this.element.ariaBusy = "true";
   }
 
   /** What of `boards=` in a request is this board as it is shown. */
@@ -52,7 +54,8 @@ export class Panel {
     this.window = this.#link.windows.includes(window) ? window : "all";
     this.of.textContent = ofWords(this.window);
     this.legend.textContent = legendWords(this.window, this.#link);
-    this.total.textContent = "…";
+    this.#said = null;
+    this.#sayTotal();
     this.element.ariaBusy = "true";
     this.rows.draw([]);
     this.rows.relink();
@@ -76,10 +79,21 @@ export class Panel {
     this.element.ariaBusy = "false";
     this.rows.show(said.results, { sign: this.sign, window: this.window, most });
     this.empty.hidden = said.results.length > 0;
-    const names = said.total === 1 ? "name" : "names";
-    const error = said.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
-    this.total.textContent = `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}`;
-    this.drawInTime();
+    this.tick();
+  }
+
+  /** Do what time asks for, every second or so: say of when it all is, and read the counts by time anew. */
+  tick() {
+    this.#sayTotal();
+    this.#drawInTime();
+  }
+
+  #sayTotal() {
+    const said = this.#said;
+    const names = said?.total === 1 ? "name" : "names";
+    const error = said?.max_error ? `, scores to within ${number(said.max_error, this.window)}` : "";
+    const words = said ? `${number(said.total)} ${names}${error}, as of ${moment(new Date(said.as_of), new Date())}` : "…";
+    if (this.total.textContent !== words) this.total.textContent = words;
   }
 
   /** Show where a name that was searched for stands, and read it out once; `said` is null where it does not. */
@@ -106,8 +120,7 @@ export class Panel {
     this.foundRows.clear();
   }
 
-  /** Read the counts by time anew where it is time; to be called every second or so. */
-  drawInTime() {
+  #drawInTime() {
     const history = historyOf(this.window, this.#link);
     if (!history) return;
     const [least, most] = HISTORY_MS;

@@ -1,19 +1,12 @@
 // A list of rows that move to where their rank is. What comes from the stream is only ever put in as text.
 
+import { element } from "./element.js";
 import { changeWords, number, visible } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOVE_MS = 450;
 const MOST_MOVING = 50; // more of them nobody can follow, and a small computer could not draw
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-
-/** Make an element with a class and what is in it: elements and texts. */
-export function element(tag, className, ...content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
-}
 
 /** The counts of a name as a line; the last, unfinished one is left out, for it would always fall. */
 function line(counts) {

@@ -16,7 +16,7 @@ export class Search {
     this.#field = field;
     this.#onSought = onSought;
     field.onfocus = () => this.#suggest();
-    const typed = () => this.#seek(field.value.trim());
+    const typed = () => this.#set(field.value.trim());
     field.oninput = () => this.#soon(field.value ? TYPING_MS : 0, typed);
     field.form.onsubmit = (event) => {
       event.preventDefault();
@@ -24,16 +24,16 @@ export class Search {
     };
   }
 
-  /** Search on these boards from now on. */
-  set panels(panels) {
+  /** Search on these boards from now on, as they are shown now. */
+  among(panels) {
     this.#panels = panels;
     this.#ask(true);
   }
 
   /** Search for a name, as if it had been typed; an empty one ends the search. */
-  for(name) {
+  seek(name) {
     this.#field.value = name; // which lets go of line breaks
-    this.#seek(name);
+    this.#set(name);
   }
 
   /** Offer the names that are on the page now. */
@@ -43,7 +43,7 @@ export class Search {
     this.#field.list?.replaceChildren(...options);
   }
 
-  #seek(sought) {
+  #set(sought) {
     if (sought !== this.#sought) this.#onSought(sought);
     this.#sought = sought;
     this.#ask(true);
@@ -70,6 +70,8 @@ export class Search {
         const said = found.find((one) => one.board === panel.name) ?? null;
         if (said || found.length === 0) panel.show(name, said, isNew);
         else panel.hide();
+        // On a phone the answer may be far from who was clicked on.
+        if (isNew && said === found[0]) panel.found.scrollIntoView({ block: "nearest" });
       }
     } catch {
       // How the daemon does is said at the top of the page.

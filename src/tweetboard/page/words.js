@@ -6,10 +6,12 @@ const INVISIBLE = /^[\p{Z}\p{C}\p{M}\p{Default_Ignorable_Code_Point}]*$/u;
 
 const whole = new Intl.NumberFormat();
 const faded = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const small = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });
 
 /** A score: whole, or of a trending board, where it fades. */
 export function number(score, window = "all") {
-  return (window === "trending" ? faded : whole).format(score);
+  if (window !== "trending") return whole.format(score);
+  return (score < 1 ? small : faded).format(score);
 }
 
 /** A window's length in seconds; 0 for scores that are no window's. */
