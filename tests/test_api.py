@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from yarl import URL
 
+from conftest import wait_until
 from tweetboard import __version__, page
 from tweetboard.answers import Problem
 from tweetboard.api import About, Api, Part
@@ -29,6 +30,7 @@ from tweetboard.errors import StoreRefused
 from tweetboard.feed import Condition
 from tweetboard.formats.hashtags import fold
 from tweetboard.lease import Lease
+from tweetboard.live import Live
 from tweetboard.serving import listening
 from tweetboard.store import Store, open_store
 
@@ -55,6 +57,7 @@ class Site:
         self.requests = Counter[tuple[str, str]]()
         self.parts = {"redis": Part(ok=True, detail="answers"), "stream": Part(ok=True, detail="connected")}
         self.streams = dict[str, Condition]()
+        self.live = Live(dict)
         self.metrics = b"# HELP tweetboard_posts_total Posts read.\n"
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -93,6 +96,7 @@ async def serving(
     )
     async with listening(api.application(), host, 0) as address, aiohttp.ClientSession() as client:
         sites.append(Site(address, client))
+        sites[0].live = api.live
         sites[0].requests = requests
         yield sites[0]
 
@@ -587,7 +591,9 @@ async def test_every_other_path_is_not_found_and_counted_without_its_name(site: 
 
 async def test_a_path_that_is_not_found_is_repeated_as_json_only(site: Site) -> None:
     answer = await site.get("/%3Cscript%3E%22%00")
-    assert problem(answer, 404, "Not Found") == ('GET /<script>"\x00: there are /boards, /usernames, /hashtags')
+    assert problem(answer, 404, "Not Found") == (
+        'GET /<script>"\x00: there are /boards, /search, /events, /openapi.json, /usernames, /hashtags'
+    )
 
 
 @pytest.mark.parametrize("path", ["/", "/boards", "/healthz", "/readyz", "/metrics", "/usernames"])
@@ -726,6 +732,33 @@ async def test_what_cannot_be_watched_is_a_problem_and_no_stream(site: Site) -> 
         assert (answer.status, answer.headers["Content-Type"]) == (status, PROBLEM)
     head = await site.get("/events/usernames", "HEAD")
     assert (head.status, head.headers["Content-Type"], head.body) == (200, "text/event-stream", b"")
+
+
+async def test_who_goes_at_once_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    for path in (b"/events", b"/events/usernames", b"/usernames"):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", site.port or 0)) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                gone.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await site.get("/healthz")).status == 200
+    await wait_until(lambda: site.live.viewers == 0)
+    assert caplog.messages == []
+    assert not [status for _, status in site.requests if status >= "500"]
+
+
+async def test_strangers_may_watch_what_they_like_and_the_usual_pages_are_there_for_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tweetboard.live.MAX_PAGES", 3)
+    async with AsyncExitStack() as stack:
+        for limit in (1, 2, 3):
+            path = f"{site.address}/events/usernames?limit={limit}"
+            watching = await stack.enter_async_context(site.client.get(path))
+            await next_event(watching.content)
+        assert (await site.get("/events/usernames?limit=4")).status == 503
+        for path in ("/events", "/events/hashtags?window=all", "/events/usernames?limit=3"):
+            async with site.client.get(f"{site.address}{path}") as response:
+                assert response.status == 200
 
 
 async def test_an_old_client_gets_no_chunks(site: Site) -> None:

@@ -9,6 +9,7 @@ from typing import cast
 
 import httpx
 import pytest
+from aiohttp import web
 
 from conftest import wait_until
 from tweetboard import top
@@ -53,6 +54,17 @@ async def seen(address: str, view: View, *, as_json: bool = False) -> None:
 async def test_a_program_reads_a_row_a_line(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     await seen(address, View([]))
     assert capsys.readouterr().out == "usernames\t1\t1\t[red]:smile:\nhashtags\t1\t1200\tTea\nhashtags\t2\t3\tsalt\n"
+
+
+async def test_boards_may_be_below_a_path_of_a_proxys(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    await store.execute("ZADD", "ub", 1, "alice")
+    api = Api({"usernames": Scoreboard(store, "usernames", "ub")}, About(), requests=Counter())
+    application = web.Application()
+    application.add_subapp("/walls/town/", api.application())
+    async with listening(application, "127.0.0.1", 0) as url:
+        await seen(f"{url}/walls/town/", View([]))
+        await seen(f"{url}/walls/town/", View(["usernames"]))
+    assert capsys.readouterr().out == "usernames\t1\t1\talice\n" * 2
 
 
 async def test_of_all_boards_those_are_shown_that_have_the_window(

@@ -220,7 +220,8 @@ class Api:
         except web.HTTPException as error:
             detail = f"{request.method} {request.path}" if error.status < 500 else ""
             if error.status == HTTPStatus.NOT_FOUND:
-                detail += f": there are {', '.join(f'/{name}' for name in ['boards', *self._boards])}"
+                known = ["boards", "search", "events", "openapi.json", *self._boards]
+                detail += f": there are {', '.join(f'/{name}' for name in known)}"
             response = respond_problem(Problem(error.reason, error.status, detail))
             if allow := error.headers.get("Allow"):
                 response.headers["Allow"] = allow

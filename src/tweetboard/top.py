@@ -88,11 +88,15 @@ class Boards:
 
 @asynccontextmanager
 async def boards_at(address: str) -> AsyncIterator[Boards]:
-    """Open the boards served at an address, such as http://127.0.0.1:8080; that of a board will do too."""
+    """Open the boards served at an address, such as http://127.0.0.1:8080; that of a board will do too.
+
+    A path that ends in a slash is one of a proxy's, below which they are.
+    """
     if "://" not in address:
         address = f"http://{address}"
     parts = urlsplit(address)
-    async with httpx.AsyncClient(base_url=f"{parts.scheme}://{parts.netloc}", timeout=TIMEOUT_S) as client:
+    path = parts.path if parts.path.endswith("/") else ""
+    async with httpx.AsyncClient(base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S) as client:
         yield Boards(client)
 
 

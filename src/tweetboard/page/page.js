@@ -2,13 +2,14 @@
 //
 // ?window=5m  ?boards=hashtags,usernames  ?limit=20  ?find=coffee  ?theme=dark  ?kiosk=1
 
+import { ask } from "./ask.js";
 import { Connection } from "./connection.js";
 import { element } from "./element.js";
 import { Panel } from "./panel.js";
 import { Search } from "./search.js";
-import { ofWords, seconds, stateKind, stateWords, windowWords } from "./words.js";
+import { detailWords, ofWords, seconds, stateKind, stateWords, visible, windowWords } from "./words.js";
 
-const query = new URLSearchParams(location.search);
+let query = new URLSearchParams(location.search);
 const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1), 100);
 const kiosk = query.get("kiosk") === "1";
 const THEMES = {
@@ -28,6 +29,7 @@ let lost = null;
 let state = null;
 let version = null;
 let chosen = "";
+let first = "all";
 
 /** The address of what is shown, but for one thing. */
 function addressOf(name, value) {
@@ -37,13 +39,24 @@ function addressOf(name, value) {
   return `?${other}`;
 }
 
-/** Note in the address what is shown, so that it can be kept and passed on. */
-function note(name, value) {
+/** Note in the address what is shown, so that it can be kept, passed on, and gone back to. */
+function note(name, value, isStep = false) {
+  const before = String(query);
   if (value) query.set(name, value);
   else query.delete(name);
-  if (query.has("find") && windows.length > 1) query.set("window", chosen);
-  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  if (query.has("find") && windows.length > 1 && !query.has("window")) query.set("window", chosen);
+  if (String(query) === before) return;
+  const address = query.size ? `?${query}` : location.pathname;
+  if (isStep) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
   sayTitle();
+}
+
+/** Show what the address says, after a step back. */
+function goBack() {
+  query = new URLSearchParams(location.search);
+  choose(windows.includes(query.get("window")) ? query.get("window") : first);
+  search.seek(query.get("find") ?? "");
 }
 
 function sayTitle() {
@@ -57,6 +70,7 @@ function sayState() {
   const shown = document.getElementById("state");
   const readOut = document.getElementById("state-read-out");
   shown.dataset.tone = tone;
+  shown.title = detailWords(state);
   if (shown.textContent !== words) shown.textContent = words;
   // Read out is another state, and not each minute of the same.
   const kind = stateKind(lost, state);
@@ -71,7 +85,7 @@ function take(name, said) {
     return;
   }
   // A page that hangs on a wall for months becomes that of a newer daemon by itself.
-  if (version !== null && version !== said.version) location.reload();
+  if (version !== null && version !== said.version) beginAnew();
   version = said.version;
   state = said;
   sayState();
@@ -90,7 +104,7 @@ function showWindows() {
     tab.setAttribute("role", "tab");
     tab.setAttribute("aria-controls", "panel");
     tab.onclick = () => {
-      note("window", window);
+      note("window", window, true);
       choose(window);
     };
     list.append(tab);
@@ -134,7 +148,9 @@ function listenToSearch() {
     const link = event.target.closest("a.name") ?? (event.detail ? pressed : null);
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    search.seek(new URL(link.href).searchParams.get("find"));
+    const name = new URL(link.href).searchParams.get("find");
+    note("find", name, true);
+    search.seek(name);
   });
 }
 
@@ -188,8 +204,8 @@ async function hangOnTheWall() {
 async function index() {
   for (;;) {
     try {
-      const response = await fetch("boards");
-      if (response.ok) return await response.text();
+      const said = await ask("boards");
+      if (said !== null) return said;
     } catch {
       // The daemon restarts perhaps.
     }
@@ -204,11 +220,24 @@ async function index() {
 /** Begin anew where there are other boards or windows than the page was built for. */
 async function compare() {
   try {
-    const response = await fetch("boards");
-    if (response.ok && (await response.text()) !== built) location.reload();
+    const said = await ask("boards");
+    if (said !== null && said !== built) beginAnew();
   } catch {
     // It is asked again with the next refusal.
   }
+}
+
+/** Load the page anew, but only where it is there: instead of a proxy's error nothing would ever be shown again. */
+async function beginAnew() {
+  try {
+    if ((await ask(location.href, { cache: "no-cache" })) !== null) {
+      location.reload();
+      return;
+    }
+  } catch {
+    // As where a proxy says that nobody is there.
+  }
+  setTimeout(beginAnew, ASK_AGAIN_MS);
 }
 
 function build(said) {
@@ -227,6 +256,21 @@ function build(said) {
   document.getElementById("demo").hidden = !said.demo;
   showWindows();
   hangByNumber(names.length);
+}
+
+/** Say what of the address is not understood: a wall that was set up with a slip would just show something else. */
+function sayProblems(said) {
+  const known = Object.keys(said.boards).join(", ");
+  const unknown = (query.get("boards")?.split(",") ?? []).filter((name) => !Object.hasOwn(said.boards, name));
+  const problems = [
+    ...unknown.map((name) => `boards: there is no ${visible(name)}, but ${known}`),
+    ...(windows.includes(query.get("window") ?? first) ? [] : [`window: it can be ${windows.join(", ")}`]),
+    ...(String(limit) === (query.get("limit") ?? String(limit)) ? [] : ["limit: it can be 1 to 100"]),
+    ...(Object.hasOwn(THEMES, query.get("theme") ?? "auto") ? [] : [`theme: it can be ${Object.keys(THEMES).join(", ")}`]),
+  ];
+  const place = document.getElementById("problems");
+  place.hidden = problems.length === 0;
+  place.textContent = problems.join(" · ");
 }
 
 /** Where a window stands among the others: all time, from short to long, trending. */
@@ -254,9 +298,11 @@ async function start() {
   );
   listenToSearch();
   // A stranger's town begins with the page: what counts there is the last minutes, not all of its time.
-  const first = said.demo && windows.length > 1 ? windows[1] : windows[0];
+  first = said.demo && windows.length > 1 ? windows[1] : windows[0];
+  sayProblems(said);
   choose(windows.includes(query.get("window")) ? query.get("window") : first);
   if (query.get("find")) search.seek(query.get("find"));
+  window.addEventListener("popstate", goBack);
   setInterval(() => {
     sayState();
     if (!document.hidden && lost === null) for (const panel of panels) panel.tick();

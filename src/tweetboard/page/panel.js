@@ -1,5 +1,6 @@
 // One board on the page: its heading, its rows, and who was searched for among them.
 
+import { ask } from "./ask.js";
 import { element } from "./element.js";
 import { Rows } from "./rows.js";
 import { bucketSeconds, historyOf, legendWords, moment, number, ofWords, visible } from "./words.js";
@@ -130,14 +131,14 @@ export class Panel {
   }
 
   async #draw() {
-    this.#drawnMs = performance.now();
+    this.#drawnMs = Infinity; // not again before there is an answer
     const window = this.window;
     try {
-      const response = await fetch(`${this.name}?${new URLSearchParams({ window, limit: this.#limit, history: 1 })}`);
-      const said = response.ok ? await response.json() : null;
-      if (said && this.window === window) this.rows.draw(said.results);
+      const said = await ask(`${this.name}?${new URLSearchParams({ window, limit: this.#limit, history: 1 })}`);
+      if (said !== null && this.window === window) this.rows.draw(JSON.parse(said).results);
     } catch {
-      // How the daemon does is said at the top of the page; a later event tries again.
+      // How the daemon does is said at the top of the page.
     }
+    this.#drawnMs = this.window === window ? performance.now() : -Infinity;
   }
 }

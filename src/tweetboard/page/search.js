@@ -1,5 +1,7 @@
 // Searching for a name: asked of all boards at once, and again for as long as somebody looks at the answer.
 
+import { ask } from "./ask.js";
+
 const AROUND = 2;
 const TYPING_MS = 200;
 const AGAIN_MS = 2_000;
@@ -11,6 +13,7 @@ export class Search {
   #panels = [];
   #sought = "";
   #timer = 0;
+  #asking = new AbortController();
 
   constructor(field, onSought) {
     this.#field = field;
@@ -49,32 +52,34 @@ export class Search {
     this.#ask(true);
   }
 
+  /** Ask, and again in a while, for as long as nothing else is asked. */
   async #ask(isNew) {
     clearTimeout(this.#timer);
-    const sought = this.#sought;
-    const [name, panels] = this.#where(sought);
+    this.#asking.abort();
+    const asking = (this.#asking = new AbortController());
+    const [name, panels] = this.#where(this.#sought);
     for (const panel of this.#panels) if (!name || !panels.includes(panel)) panel.hide();
     if (!name || panels.length === 0) return;
-    this.#soon(AGAIN_MS, () => this.#again());
-    const asked = panels.map((panel) => panel.asked).join(",");
+    const boards = panels.map((panel) => panel.asked).join(",");
+    let found = [];
     try {
-      const response = await fetch(`search?${new URLSearchParams({ name, boards: asked, around: AROUND, history: 1 })}`);
-      const { found } = response.ok ? await response.json() : { found: null };
-      if (this.#sought !== sought) return;
-      if (found === null) {
-        for (const panel of panels) panel.hide();
-        return;
-      }
-      // The window may have been changed since.
-      for (const panel of panels.filter((one) => asked.split(",").includes(one.asked))) {
-        const said = found.find((one) => one.board === panel.name) ?? null;
-        if (said || found.length === 0) panel.show(name, said, isNew);
-        else panel.hide();
-        // On a phone the answer may be far from who was clicked on.
-        if (isNew && said === found[0]) panel.found.scrollIntoView({ block: "nearest" });
-      }
+      const query = new URLSearchParams({ name, boards, around: AROUND, history: 1 });
+      const said = await ask(`search?${query}`, { signal: asking.signal });
+      if (said !== null) found = JSON.parse(said).found;
+      if (!asking.signal.aborted) this.#show(name, panels, found, isNew);
     } catch {
-      // How the daemon does is said at the top of the page.
+      if (!asking.signal.aborted) for (const panel of panels) panel.hide(); // how all is stands at the top of the page
+    }
+    if (!asking.signal.aborted) this.#soon(AGAIN_MS, () => this.#again());
+  }
+
+  #show(name, panels, found, isNew) {
+    for (const panel of panels) {
+      const said = found.find((one) => one.board === panel.name) ?? null;
+      if (said || found.length === 0) panel.show(name, said, isNew);
+      else panel.hide();
+      // On a phone the answer may be far from who was clicked on.
+      if (isNew && said === found[0]) panel.found.scrollIntoView({ block: "nearest" });
     }
   }
 

@@ -87,20 +87,23 @@ export function roughly(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
+const GAP_SHOWN_MS = 3_600_000; // what is missing from the last hour is worth a word on the wall
+
 function streamWords(stream, now) {
-  const since = moment(new Date(stream.since), now);
+  const since = new Date(stream.since);
+  const at = moment(since, now);
   const words = {
     live: "live",
     "catching up": `catching up: ${roughly(stream.behind_s ?? 0)} behind`,
     quiet: "connected, but next to no posts come",
-    connecting: `stream not connected, reconnecting since ${since}`,
+    connecting: `stream not connected, reconnecting since ${at}`,
     standby: "live, counted by another instance",
-    ended: `stream ended at ${since}`,
+    ended: `stream ended at ${at}`,
   }[stream.status] ?? stream.status;
-  const gap = stream.gap_s ? `; a gap: up to ${roughly(stream.gap_s)} went by unheard` : "";
-  const leftOut = stream.left_out ? `; ${number(stream.left_out)} posts were left out by the stream` : "";
-  const why = ["connecting", "ended"].includes(stream.status) && stream.detail ? ` (${stream.detail})` : "";
-  return words + why + gap + leftOut;
+  const isRecent = now - since < GAP_SHOWN_MS;
+  const gap = stream.gap_s && isRecent ? `; a gap before ${at}: up to ${roughly(stream.gap_s)} went by unheard` : "";
+  const leftOut = stream.left_out ? `; some ${number(stream.left_out)} posts were left out by the stream` : "";
+  return words + gap + leftOut;
 }
 
 /**
@@ -109,7 +112,7 @@ function streamWords(stream, now) {
  * `lost` is since when there is no connection to the daemon, or null; `state` what it said last, or null.
  */
 export function stateWords(lost, state, now) {
-  if (lost) return ["bad", `reconnecting since ${moment(lost, now)}`];
+  if (lost) return ["bad", `no connection to tweetboard, reconnecting since ${moment(lost, now)}`];
   if (!state) return ["wait", "connecting"];
   const streams = Object.entries(state.streams);
   const said = streams.map(([title, stream]) => (streams.length > 1 ? `${title}: ` : "") + streamWords(stream, now));
@@ -119,6 +122,11 @@ export function stateWords(lost, state, now) {
   const tone = troubles.length || ["ended", "connecting"].includes(worst) ? "bad" : worst === "live" || worst === "standby" ? "good" : "wait";
   const all = said.every((words) => words.endsWith(": live")) && said.length > 1 ? ["live"] : said;
   return [tone, [...troubles, ...all].join(" · ") || "live"];
+}
+
+/** Why it is so, for whoever looks closer: a wall need not tell everybody. */
+export function detailWords(state) {
+  return Object.entries(state?.troubles ?? {}).map(([part, detail]) => `${part}: ${detail}`).join("\n");
 }
 
 /** What of it all is the same until something happens. */
