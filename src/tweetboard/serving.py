@@ -20,6 +20,12 @@ from tweetboard.answers import Problem, ProblemFound, respond_problem
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
+BACKLOG: Final = 4_096
+"""So many may wait to be let in: when a daemon is started anew, all viewers come back within seconds.
+
+The kernel may allow fewer; whom it turns away tries again a second later.
+"""
+
 MAX_LINE_BYTES: Final = 32_768
 """A request's address or a header may be as long: longer than any name, which is then refused in our own words."""
 
@@ -35,7 +41,7 @@ async def listening(application: web.Application, host: str, port: int) -> Async
     runner = _Runner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
         await site.start()
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
