@@ -63,6 +63,7 @@ class Watched(Collector):
             return self._each(make, f"stream_{name}", text, lambda feed: float(getattr(feed.state, attribute)))
 
         yield state("up", "Whether the stream is connected.", "live", _gauges)
+        yield state("up_changed_timestamp_seconds", "When it was connected, or lost.", "since", _gauges)
         yield state("connects", "Connections made to the stream.", "connects", _counters)
         lost = [((feed.title, cause), count) for feed in self.feeds for cause, count in feed.state.lost.items()]
         yield _counters("stream_losses", "Connections that ended or failed.", ("stream", "cause"), lost)
