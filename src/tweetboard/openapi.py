@@ -11,15 +11,20 @@ import msgspec
 
 from tweetboard import __version__
 from tweetboard.answers import Problem
-from tweetboard.api import BoardAnswer, Health, Index, NameAnswer, Readiness, Search
+from tweetboard.api import BoardAnswer, Health, Index, NameAnswer, Readiness, Search, State
 from tweetboard.asked import DEFAULT_LIMIT, MAX_AROUND, MAX_LIMIT, MAX_OFFSET, MAX_WATCHED
 from tweetboard.board.windows import ALL, Kept
 
 Described = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
-_TYPES: Final = (BoardAnswer, NameAnswer, Search, Index, Health, Readiness, Problem)
+_TYPES: Final = (BoardAnswer, NameAnswer, Search, State, Index, Health, Readiness, Problem)
 
+
+_EVENTS: Final[Described] = {
+    "description": "Events: those without a name are a `BoardAnswer` each, those called `state` a `State`.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 
 _LAST_SEEN: Final[Described] = {
     "name": "Last-Event-ID",
@@ -66,7 +71,7 @@ def openapi(boards: Mapping[str, Kept]) -> Described:
         "/events": {
             "get": _operation(
                 "Several boards whenever they change",
-                _other("text/event-stream", "string"),
+                _EVENTS,
                 [_which(boards), *_watched(), _HISTORY, _LAST_SEEN],
             )
         },
@@ -109,9 +114,7 @@ def _board(name: str, kept: Kept) -> Described:
     return {
         f"/{name}": {"get": _operation(f"The board {name} from the top", _json(BoardAnswer), page + shared, unchanged)},
         f"/events/{name}": {
-            "get": _operation(
-                f"The board {name} whenever it changes", _other("text/event-stream", "string"), [*watched, _LAST_SEEN]
-            )
+            "get": _operation(f"The board {name} whenever it changes", _EVENTS, [*watched, _LAST_SEEN])
         },
         f"/{name}/{{name}}": {
             "get": _operation(

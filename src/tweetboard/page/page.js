@@ -7,16 +7,12 @@ import { Connection } from "./connection.js";
 import { element } from "./element.js";
 import { Panel } from "./panel.js";
 import { Search } from "./search.js";
+import { THEMES, chooseTheme } from "./theme.js";
 import { detailWords, ofWords, seconds, stateKind, stateWords, visible, windowWords } from "./words.js";
 
 let query = new URLSearchParams(location.search);
 const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1), 100);
 const kiosk = query.get("kiosk") === "1";
-const THEMES = {
-  auto: ["◐ Auto", "Colours as the system's"],
-  dark: ["● Dark", "Dark colours"],
-  light: ["○ Light", "Light colours"],
-};
 const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
 
@@ -154,34 +150,7 @@ function listenToSearch() {
   });
 }
 
-// --- colours, and the wall ---
-
-function listenToTheme() {
-  const button = document.getElementById("theme");
-  let kept = null;
-  try {
-    kept = localStorage.getItem("theme");
-  } catch {
-    // Where nothing may be kept, it is chosen anew each time.
-  }
-  let theme = "auto";
-  const show = (name) => {
-    theme = name;
-    document.documentElement.dataset.theme = theme;
-    [button.textContent, button.title] = THEMES[theme];
-  };
-  button.onclick = () => {
-    const names = Object.keys(THEMES);
-    show(names[(names.indexOf(theme) + 1) % names.length]);
-    note("theme", "");
-    try {
-      localStorage.setItem("theme", theme);
-    } catch {
-      // As above.
-    }
-  };
-  show([query.get("theme"), kept].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
-}
+// --- the wall ---
 
 /** On a wall a few boards hang side by side, or one above the other; many in rows. */
 function hangByNumber(count) {
@@ -279,7 +248,7 @@ function place(window) {
 }
 
 async function start() {
-  listenToTheme();
+  chooseTheme(document.getElementById("theme"), query.get("theme"), () => note("theme", ""));
   document.documentElement.style.setProperty("--limit", limit);
   document.documentElement.style.setProperty("--digits", String(limit).length);
   if (kiosk) hangOnTheWall();
