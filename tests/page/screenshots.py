@@ -12,7 +12,7 @@ from typing import Any, Final
 from browsing import Visitor, started_browser
 
 PICTURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "light": ("", {"viewport": {"width": 1200, "height": 580}, "color_scheme": "light"}),
+    "light": ("", {"viewport": {"width": 1200, "height": 610}, "color_scheme": "light"}),
     "dark": ("?window=trending&find=coffee", {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"}),
     "phone": ("?window=1h", {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}),
     "kiosk": ("?kiosk=1", {"viewport": {"width": 1920, "height": 1080}, "color_scheme": "dark"}),
