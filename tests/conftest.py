@@ -25,7 +25,7 @@ MAX_WORKERS = 4
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run tests side by side, but one by one what measures, or prints what it measures."""
-    alone = {"benchmark", "faults", "long"} & set(str(config.option.markexpr).split())
+    alone = {"benchmark", "faults", "guard", "long"} & set(str(config.option.markexpr).split())
     return 0 if alone and "not" not in config.option.markexpr else min(os.cpu_count() or 1, MAX_WORKERS)
 
 
