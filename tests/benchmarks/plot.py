@@ -6,8 +6,8 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 WIDTH: Final = 330
-HEIGHT: Final = 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
+HEIGHT: Final = 274
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 48, 44
 COLOURS: Final = ("#2b6ca3", "#b8561b")
 
 
