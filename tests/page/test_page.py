@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from axe_playwright_python.base import AXE_FILE_PATH
 from browsing import Visit, Visitor, started_browser
@@ -24,26 +25,38 @@ from tweetboard.api import Part
 from tweetboard.board.windows import Kept, window
 from tweetboard.feed import Condition
 from tweetboard.serving import listening
-from tweetboard.store import Store
+from tweetboard.store import Store, open_store
 
 TAGS = {f"tag{number:02}": 40 - number for number in range(12)}
 PEOPLE = {"alice": 30, "bob": 20, "chloë": 10}
 LOST_S = 10.0
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+"""One event loop for all, so that one browser does for all; each test has a profile of its own in it."""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with started_browser() as started:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def visitor(browser: Browser) -> AsyncIterator[Visitor]:
     async with AsyncExitStack() as stack:
         yield Visitor(browser, stack)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(valkey_url: str) -> AsyncIterator[Store]:
+    """Open a store on the real server, emptied, on the browser's event loop."""
+    async with open_store(valkey_url, connections=16) as opened:
+        await opened.execute("FLUSHALL")
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def town(store: Store) -> AsyncIterator[Wall]:
     """Serve two boards with names on them."""
     async with wall(store) as made:
