@@ -255,6 +255,23 @@ async def test_a_viewer_that_takes_nothing_in_is_dropped_at_last(monkeypatch: py
         assert wire.is_aborted
 
 
+async def test_a_viewer_that_takes_in_little_by_little_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW_S", 0.05)
+    page, wire, clock = Page(), Wire(), asyncio.get_running_loop().time
+    live = Live(lambda: {"ready": True})
+    async with telling(live) as group:
+        group.create_task(live.show({"p": page.read}, viewer(wire)))
+        await wait_until(lambda: wire.came.endswith(board(0)))
+        wire.queued, page.number = 1_000, 1
+        until_s = clock() + 0.3
+        while clock() < until_s:
+            wire.queued -= 1
+            await asyncio.sleep(0.01)
+        assert not wire.is_aborted
+        wire.queued = 0
+        await wait_until(lambda: wire.came.endswith(board(1)))
+
+
 async def test_a_silent_connection_gets_a_comment_by_which_one_that_is_gone_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -103,7 +103,7 @@ class Watched:
 class Viewer:
     """One connection: its pages, the tag of each that was sent last, and the state of the streams that was.
 
-    `told_s` is when something was sent last, `behind_s` since when it takes nothing in.
+    `told_s` is when something was sent last, `behind_s` since when it takes nothing in of what waits for it.
     """
 
     transport: asyncio.Transport
@@ -114,6 +114,7 @@ class Viewer:
     state: bytes = b""
     told_s: float = 0.0
     behind_s: float | None = None
+    queued_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Let the kernel queue next to nothing: what is not taken in shall be seen here."""
@@ -139,13 +140,14 @@ class Viewer:
 
     def send(self, frame: Frame, now_s: float) -> bool:
         """Send a frame where all that was sent before has gone out; else it is left out, and at last the viewer is."""
+        queued_bytes, self.queued_bytes = self.queued_bytes, self.transport.get_write_buffer_size()
         if self.transport.is_closing():
             self.leave()
-        elif not self.transport.get_write_buffer_size():
+        elif not self.queued_bytes:
             self.behind_s = None
             self.write(frame)
             return True
-        elif self.behind_s is None:
+        elif self.behind_s is None or self.queued_bytes < queued_bytes:
             self.behind_s = now_s
         elif now_s - self.behind_s >= SLOW_S:
             self.transport.abort()

@@ -273,6 +273,55 @@ async def test_a_search_that_has_ended_shows_nothing(visitor: Visitor, town: Wal
     assert await visit.page.locator(".found:visible").count() == 0
 
 
+async def test_a_search_that_nobody_answers_is_not_said_to_have_found_nothing(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    answers = [502, 503]
+
+    async def answer(route: Route) -> None:
+        await (route.fulfill(status=answers.pop()) if answers else route.continue_())
+
+    await visit.page.route("**/search?*", answer)
+    await visit.page.fill("#find", "@bob")
+    async with visit.page.expect_response("**/search?*"):
+        pass
+    assert await visit.page.locator(".found:visible").count() == 0
+    read_out = "[aria-labelledby=board-usernames] [role=status]"
+    await visit.says(read_out, "usernames: bob is number 2 of 3.")
+
+
+async def test_a_pointer_that_trembles_over_a_board_does_not_stop_it(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    await town.count("usernames", {"bob": 100})
+    await visit.page.evaluate(
+        """() => {
+            const list = document.querySelector(".list");
+            setInterval(() => list.dispatchEvent(new PointerEvent("pointermove")), 50);
+        }"""
+    )
+    await visit.shows("usernames", [("1", "bob", "120"), ("2", "alice", "30"), ("3", "chloë", "10")])
+    await town.count("usernames", {"bob": 1})
+    await visit.shows("usernames", [("1", "bob", "121"), ("2", "alice", "30"), ("3", "chloë", "10")])
+
+
+async def test_escape_gives_the_focus_back_to_the_search(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address, "?find=@bob", waits_for=".found .row")
+    await visit.page.focus(".found a.name")
+    await visit.page.keyboard.press("Escape")
+    assert await visit.page.evaluate("document.activeElement.id") == "find"
+
+
+async def test_a_link_within_the_page_asks_nobody_anew(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    await visit.page.focus(".skip")
+    await visit.page.keyboard.press("Enter")
+    await visit.until("location.hash === '#boards'")
+    await visit.page.evaluate("new Promise(done => setTimeout(done, 200))")
+    assert not [url for url in asked if "/events" in url]
+    assert "…" not in await visit.text("[aria-labelledby=board-usernames] .total")
+
+
 async def test_what_is_found_is_read_out_once_and_not_each_time_it_moves(visitor: Visitor, town: Wall) -> None:
     visit = await visitor.open(town.address)
     await visit.page.fill("#find", "@bob")
@@ -414,6 +463,25 @@ async def test_a_real_daemon_that_is_killed_is_found_again(visitor: Visitor, tmp
     assert visit.elsewhere == []
 
 
+@asynccontextmanager
+async def saying(answer: bytes) -> AsyncIterator[str]:
+    """Serve whoever comes these bytes, and nothing more."""
+    writers = list[asyncio.StreamWriter]()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+
+
 async def test_where_nothing_comes_any_more_it_says_so(visitor: Visitor, town: Wall) -> None:
     """A network that swallows everything closes no connection, and what is opened anew stays half open."""
     visit = await visitor.open(town.address, waits_for="#state", clock=True)
@@ -425,6 +493,13 @@ async def test_where_nothing_comes_any_more_it_says_so(visitor: Visitor, town: W
     await visit.page.route("**/events?*", never)
     await visit.page.clock.run_for(36_000)
     await visit.until("document.querySelector('#state').textContent.includes('reconnecting since ')")
+    head_alone = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    async with saying(head_alone.encode()) as silent:
+        async with visit.page.expect_response("**/events"):
+            await visit.page.route("**/events?*", lambda route: route.continue_(url=f"{silent}/events"))
+            await visit.page.clock.run_for(11_000)
+        await visit.page.evaluate("new Promise(done => requestAnimationFrame(done))")
+        assert "reconnecting since" in await visit.text("#state"), "a head without a body is no sign of life"
     await visit.page.unroute("**/events?*")
     await visit.page.clock.run_for(11_000)
     await visit.says("#state", "live")
@@ -529,19 +604,50 @@ async def test_boards_that_are_other_ones_now_are_shown(visitor: Visitor, store:
         assert await visit.page.locator("section").count() == 1
 
 
+async def test_a_proxys_own_page_does_not_take_the_place_of_ours(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    for path in ("**/boards", "**/events?*", f"{town.address}/*"):
+        await visit.page.route(path, lambda route: route.fulfill(status=200, body="<h1>Down for maintenance</h1>"))
+    async with visit.page.expect_response("**/boards"):
+        await visit.page.click("text=5 minutes")
+    await visit.page.unroute_all()
+    await visit.says("#state", "live")
+    await visit.shows("usernames", ranked(PEOPLE))
+
+
+async def test_two_daemons_behind_one_name_make_no_page_reload_for_ever(visitor: Visitor, town: Wall) -> None:
+    visit = await visitor.open(town.address)
+    blanks = 0
+
+    async def other_each_time(route: Route) -> None:
+        nonlocal blanks
+        blanks += 1
+        await route.fulfill(status=200, body=" " * blanks + await (await route.fetch()).text())
+
+    await visit.page.route("**/boards", other_each_time)
+    await visit.page.route("**/events?*", lambda route: route.fulfill(status=503))
+    loads: list[str] = []
+    visit.page.on("load", lambda page: loads.append(page.url))
+    await visit.page.click("text=5 minutes")
+    await wait_until(lambda: loads, timeout_s=10)
+    await visit.page.evaluate("new Promise(done => setTimeout(done, 8000))")
+    assert len(loads) == 1
+
+
 async def test_another_version_of_the_daemon_brings_its_own_page(
     visitor: Visitor, town: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visit = await visitor.open(town.address)
     await visit.says("#state", "live")
     await visit.page.evaluate("window.old = true")
-    answers = [502]
+    answers = [200, 502]
 
     async def answer(route: Route) -> None:
-        await (route.fulfill(status=answers.pop()) if answers else route.continue_())
+        await (route.fulfill(status=answers.pop(), body="Down for maintenance") if answers else route.continue_())
 
     await visit.page.route(f"{town.address}/", answer)
     monkeypatch.setattr(api_module, "__version__", "99.0")
+    await wait_until(lambda: not answers, timeout_s=10)
     await visit.until("window.old === undefined && document.querySelector('.list .row')")
 
 

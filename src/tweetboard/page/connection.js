@@ -1,7 +1,7 @@
 // The connection to the daemon: one for all boards, made again whenever it is lost.
 
 const SILENT_MS = 35_000; // the daemon says something every 15 s
-const OPENING_MS = 10_000;
+const OPENING_MS = 10_000; // and at once where somebody comes, so that a head without a body is no sign of life
 const RETRY_MS = [2_000, 8_000]; // where the browser gives up by itself, as after a proxy's 502
 
 /**
@@ -27,9 +27,9 @@ export class Connection {
 
   open() {
     this.close();
+    if (this.#lost === null) this.#heardAt = new Date();
     const source = new EventSource(this.#address());
     this.#source = source;
-    source.onopen = () => this.#heard();
     source.onmessage = (event) => this.#take("board", event.data);
     source.addEventListener("state", (event) => this.#take("state", event.data));
     source.addEventListener("beat", () => this.#heard());

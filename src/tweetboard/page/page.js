@@ -15,6 +15,8 @@ const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1
 const kiosk = query.get("kiosk") === "1";
 const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
+const BEGIN_MS = [500, 5_000];
+const BEGUN_MS = 60_000;
 
 const boards = document.getElementById("boards");
 let built = "";
@@ -26,6 +28,7 @@ let state = null;
 let version = null;
 let chosen = "";
 let first = "all";
+let isBeginning = false;
 
 /** The address of what is shown, but for one thing. */
 function addressOf(name, value) {
@@ -51,7 +54,8 @@ function note(name, value, isStep = false) {
 /** Show what the address says, after a step back. */
 function goBack() {
   query = new URLSearchParams(location.search);
-  choose(windows.includes(query.get("window")) ? query.get("window") : first);
+  const window = windows.includes(query.get("window")) ? query.get("window") : first;
+  if (window !== chosen) choose(window);
   search.seek(query.get("find") ?? "");
 }
 
@@ -136,7 +140,9 @@ const search = new Search(document.getElementById("find"), (sought) => note("fin
 
 function listenToSearch() {
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") search.seek("");
+    if (event.key !== "Escape") return;
+    if (document.activeElement.closest(".found")) document.getElementById("find").focus();
+    search.seek("");
   });
   let pressed = null; // a row may move on before the button is let go
   boards.addEventListener("pointerdown", (event) => (pressed = event.target.closest("a.name")));
@@ -174,7 +180,7 @@ async function index() {
   for (;;) {
     try {
       const said = await ask("boards");
-      if (said !== null) return said;
+      if (said !== null && JSON.parse(said).boards) return said;
     } catch {
       // The daemon restarts perhaps.
     }
@@ -190,23 +196,51 @@ async function index() {
 async function compare() {
   try {
     const said = await ask("boards");
-    if (said !== null && said !== built) beginAnew();
+    if (said !== null && said !== built && JSON.parse(said).boards) beginAnew();
   } catch {
-    // It is asked again with the next refusal.
+    // Nobody there, or a proxy's own page: it is asked again with the next refusal.
   }
 }
 
-/** Load the page anew, but only where it is there: instead of a proxy's error nothing would ever be shown again. */
-async function beginAnew() {
+/**
+ * Load the page anew, but only where it is there: a proxy's own page in its place would stay for ever.
+ *
+ * After a while by chance, for all pages of a daemon find out in the same second; and once a minute at most, for behind
+ * one name there may be two daemons that differ.
+ */
+function beginAnew() {
+  if (isBeginning) return;
+  isBeginning = true;
+  let lastMs = 0;
   try {
-    if ((await ask(location.href, { cache: "no-cache" })) !== null) {
+    lastMs = Number(sessionStorage.getItem("begun"));
+  } catch {
+    // Where nothing may be kept, a page does not know how young it is.
+  }
+  const [least, most] = BEGIN_MS;
+  setTimeout(loadAnew, Math.max(least + Math.random() * (most - least), lastMs + BEGUN_MS - Date.now()));
+}
+
+async function loadAnew() {
+  try {
+    const page = await ask(location.href, { cache: "no-cache" });
+    if (page?.includes('src="page.js"')) {
+      keepMoment();
       location.reload();
       return;
     }
   } catch {
     // As where a proxy says that nobody is there.
   }
-  setTimeout(beginAnew, ASK_AGAIN_MS);
+  setTimeout(loadAnew, ASK_AGAIN_MS);
+}
+
+function keepMoment() {
+  try {
+    sessionStorage.setItem("begun", Date.now());
+  } catch {
+    // As above.
+  }
 }
 
 function build(said) {

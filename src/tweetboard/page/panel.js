@@ -7,13 +7,15 @@ import { bucketSeconds, historyOf, legendWords, moment, number, ofWords, visible
 
 const HISTORY_MS = [5_000, 60_000]; // counts by time are read as often as a bucket ends, within these bounds,
 const LACKING_MS = 2_000; // and sooner where a name is new on the page
-const AIMING_MS = 600; // so long after the pointer has moved over them rows stay where they are
+const AIMING_MS = 600; // so long after the pointer has moved over them rows stay where they are,
+const HELD_MS = 2_000; // but no longer than this, though it may tremble for ever
 
 export class Panel {
   #link;
   #limit;
   #drawnMs = -Infinity;
   #aimedMs = -Infinity;
+  #shownMs = -Infinity;
   #said = null;
   #waiting = 0;
 
@@ -56,6 +58,7 @@ export class Panel {
     this.of.textContent = ofWords(this.window);
     this.legend.textContent = legendWords(this.window, this.#link);
     this.#said = null;
+    this.#shownMs = -Infinity;
     this.#sayTotal();
     this.element.ariaBusy = "true";
     this.rows.draw([]);
@@ -67,15 +70,15 @@ export class Panel {
   /** Take in what an event says, where it is of this board as it is shown now. */
   take(said) {
     if (said.board !== this.name || said.window !== this.window) return;
-    this.#said = said;
     clearTimeout(this.#waiting);
-    const waitMs = this.#aimedMs + AIMING_MS - performance.now();
+    const waitMs = Math.min(this.#aimedMs + AIMING_MS, this.#shownMs + HELD_MS) - performance.now();
     if (waitMs > 0) this.#waiting = setTimeout(() => this.take(said), waitMs);
-    else this.#showBoard();
+    else this.#showBoard(said);
   }
 
-  #showBoard() {
-    const said = this.#said;
+  #showBoard(said) {
+    this.#said = said;
+    this.#shownMs = performance.now();
     const most = said.results[0]?.score ?? 0;
     this.element.ariaBusy = "false";
     this.rows.show(said.results, { sign: this.sign, window: this.window, most });

@@ -14,6 +14,7 @@ export class Search {
   #sought = "";
   #timer = 0;
   #asking = new AbortController();
+  #isNew = false; // nothing of it has been shown yet
 
   constructor(field, onSought) {
     this.#field = field;
@@ -30,7 +31,8 @@ export class Search {
   /** Search on these boards from now on, as they are shown now. */
   among(panels) {
     this.#panels = panels;
-    this.#ask(true);
+    this.#isNew = true;
+    this.#ask();
   }
 
   /** Search for a name, as if it had been typed; an empty one ends the search. */
@@ -49,11 +51,12 @@ export class Search {
   #set(sought) {
     if (sought !== this.#sought) this.#onSought(sought);
     this.#sought = sought;
-    this.#ask(true);
+    this.#isNew = true;
+    this.#ask();
   }
 
   /** Ask, and again in a while, for as long as nothing else is asked. */
-  async #ask(isNew) {
+  async #ask() {
     clearTimeout(this.#timer);
     this.#asking.abort();
     const asking = (this.#asking = new AbortController());
@@ -61,19 +64,20 @@ export class Search {
     for (const panel of this.#panels) if (!name || !panels.includes(panel)) panel.hide();
     if (!name || panels.length === 0) return;
     const boards = panels.map((panel) => panel.asked).join(",");
-    let found = [];
     try {
       const query = new URLSearchParams({ name, boards, around: AROUND, history: 1 });
       const said = await ask(`search?${query}`, { signal: asking.signal });
-      if (said !== null) found = JSON.parse(said).found;
-      if (!asking.signal.aborted) this.#show(name, panels, found, isNew);
+      if (said === null) throw new Error("no answer to a search");
+      if (!asking.signal.aborted) this.#show(name, panels, JSON.parse(said).found);
     } catch {
       if (!asking.signal.aborted) for (const panel of panels) panel.hide(); // how all is stands at the top of the page
     }
     if (!asking.signal.aborted) this.#soon(AGAIN_MS, () => this.#again());
   }
 
-  #show(name, panels, found, isNew) {
+  #show(name, panels, found) {
+    const isNew = this.#isNew;
+    this.#isNew = false;
     for (const panel of panels) {
       const said = found.find((one) => one.board === panel.name) ?? null;
       if (said || found.length === 0) panel.show(name, said, isNew);
@@ -85,7 +89,7 @@ export class Search {
 
   #again() {
     if (document.hidden) this.#soon(AGAIN_MS, () => this.#again());
-    else this.#ask(false);
+    else this.#ask();
   }
 
   /** What is searched for, and where: #coffee is a hashtag, @alice is none, coffee may be either. */
