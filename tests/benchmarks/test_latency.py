@@ -4,6 +4,8 @@ import http.client
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from rich.console import Console
 
-from benchmarks.posts import LAST_AUTHOR, ZIPF, write_posts
-from benchmarks.processes import daemon, middle, sent_at, upstream, valkey, verdict
+from benchmarks.posts import LAST_AUTHOR, ZIPF, Posts, write_posts
+from benchmarks.processes import Child, Server, daemon, middle, sent_at, upstream, valkey, verdict
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -36,42 +38,41 @@ def test_latency_of_a_lone_post(tmp_path: Path) -> None:
     """A post that comes alone waits for no timer and no other post."""
     posts = write_posts(tmp_path / "posts", ZIPF, 1)
     delays_ms: list[float] = []
-    with (
-        valkey(tmp_path / "valkey") as server,
-        upstream(tmp_path, posts) as (source, url),
-        daemon(tmp_path, url, server.url) as (_, address),
-    ):
-        assert source.line() == "connected"
-        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=SHOWN_TIMEOUT_S)
-        try:
-            for times in range(1, TIMES + 1):
-                time.sleep(PAUSE_S)
-                source.tell("1")
-                shown = wait_until_shown(connection, times)
-                delays_ms.append((shown - sent_at(source)) * 1e3)
-        finally:
-            connection.close()
+    with connected(tmp_path, posts) as (server, source, connection):
+        for times in range(1, TIMES + 1):
+            time.sleep(PAUSE_S)
+            source.tell("1")
+            shown = wait_until_shown(connection, times)
+            delays_ms.append((shown - sent_at(source)) * 1e3)
         assert server.differences(posts, times=TIMES) == []
     show(f"a lone post, sent {TIMES} times", delays_ms, median_ms=MEDIAN_MS)
 
 
 def test_latency_among_many(tmp_path: Path) -> None:
     """One in 20,000 posts a second waits for those before it, and for no more."""
-    posts = write_posts(tmp_path / "posts", ZIPF, SAMPLE)
     delays_ms: list[float] = []
-    with (
-        valkey(tmp_path / "valkey") as server,
-        upstream(tmp_path, posts) as (source, url),
-        daemon(tmp_path, url, server.url) as (_, address),
-    ):
-        assert source.line() == "connected"
-        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=SHOWN_TIMEOUT_S)
+    with connected(tmp_path, write_posts(tmp_path / "posts", ZIPF, SAMPLE)) as (_, source, connection):
         source.tell(f"{POSTS_PER_S} {SECONDS} {BETWEEN_S}")
         for times in range(1, int(SECONDS / BETWEEN_S)):
             sent = sent_at(source)
             delays_ms.append((wait_until_shown(connection, times) - sent) * 1e3)
-        connection.close()
     show(f"one among {POSTS_PER_S:,} posts a second, {len(delays_ms)} times", delays_ms, p99_ms=P99_MS)
+
+
+@contextmanager
+def connected(folder: Path, posts: Posts) -> Iterator[tuple[Server, Child, http.client.HTTPConnection]]:
+    """Run a server, a stream of these posts and a daemon on it; yields a connection to the last."""
+    with (
+        valkey(folder / "valkey") as server,
+        upstream(folder, posts) as (source, url),
+        daemon(folder, url, server.url) as (_, address),
+    ):
+        assert source.line() == "connected"
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=SHOWN_TIMEOUT_S)
+        try:
+            yield server, source, connection
+        finally:
+            connection.close()
 
 
 def wait_until_shown(connection: http.client.HTTPConnection, score: int) -> float:

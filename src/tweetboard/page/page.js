@@ -2,6 +2,7 @@
 //
 // ?window=5m  ?boards=hashtags,usernames  ?limit=20  ?find=coffee  ?theme=dark  ?kiosk=1
 
+import { beginAnew } from "./anew.js";
 import { ask } from "./ask.js";
 import { Connection } from "./connection.js";
 import { element } from "./element.js";
@@ -15,8 +16,6 @@ const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1
 const kiosk = query.get("kiosk") === "1";
 const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
-const BEGIN_MS = [500, 5_000];
-const BEGUN_MS = 60_000;
 
 const boards = document.getElementById("boards");
 let built = "";
@@ -28,7 +27,6 @@ let state = null;
 let version = null;
 let chosen = "";
 let first = "all";
-let isBeginning = false;
 
 /** The address of what is shown, but for one thing. */
 function addressOf(name, value) {
@@ -199,47 +197,6 @@ async function compare() {
     if (said !== null && said !== built && JSON.parse(said).boards) beginAnew();
   } catch {
     // Nobody there, or a proxy's own page: it is asked again with the next refusal.
-  }
-}
-
-/**
- * Load the page anew, but only where it is there: a proxy's own page in its place would stay for ever.
- *
- * After a while by chance, for all pages of a daemon find out in the same second; and once a minute at most, for behind
- * one name there may be two daemons that differ.
- */
-function beginAnew() {
-  if (isBeginning) return;
-  isBeginning = true;
-  let lastMs = 0;
-  try {
-    lastMs = Number(sessionStorage.getItem("begun"));
-  } catch {
-    // Where nothing may be kept, a page does not know how young it is.
-  }
-  const [least, most] = BEGIN_MS;
-  setTimeout(loadAnew, Math.max(least + Math.random() * (most - least), lastMs + BEGUN_MS - Date.now()));
-}
-
-async function loadAnew() {
-  try {
-    const page = await ask(location.href, { cache: "no-cache" });
-    if (page?.includes('src="page.js"')) {
-      keepMoment();
-      location.reload();
-      return;
-    }
-  } catch {
-    // As where a proxy says that nobody is there.
-  }
-  setTimeout(loadAnew, ASK_AGAIN_MS);
-}
-
-function keepMoment() {
-  try {
-    sessionStorage.setItem("begun", Date.now());
-  } catch {
-    // As above.
   }
 }
 

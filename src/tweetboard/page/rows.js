@@ -126,7 +126,8 @@ export class Rows {
       else putBefore(this.element, row.element, place);
     }
     if (focusedAt !== undefined && document.activeElement !== focused) this.#focus(focused, focusedAt);
-    if (height && !calm.matches && rows.length <= MOST_MOVING) [...this.element.children].forEach((row, at) => move(row, before.get(row), at, height));
+    if (!height || calm.matches || rows.length > MOST_MOVING) return;
+    [...this.element.children].forEach((row, at) => move(row, before.get(row), at, height));
   }
 
   /** Give the focus back to a row that was moved, or where it has gone, to the one in its place. */
