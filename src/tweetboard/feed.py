@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -49,6 +49,9 @@ EXPECTED: Final = frozenset(
 log = logging.getLogger(__name__)
 
 
+Status: TypeAlias = Literal["live", "catching up", "quiet", "connecting", "standby", "ended"]
+
+
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a stream does: in a word, why, and since when it has been connected, or has not.
 
@@ -56,7 +59,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     to it since the start, where it cannot go back; `left_out` is how many posts it says it has not sent, roughly.
     """
 
-    status: Literal["live", "catching up", "quiet", "connecting", "standby", "ended"]
+    status: Status
     since: datetime
     detail: str = ""
     behind_s: int = 0
@@ -206,7 +209,7 @@ class Feed:
         """Say how the stream does, in a form that changes only when that does."""
         state, behind_s, detail = self.state, 0, ""
         since = datetime.fromtimestamp(int(state.since), UTC)
-        status: Literal["live", "catching up", "quiet", "connecting", "standby", "ended"] = "live"
+        status: Status = "live"
         if self.failure is not None:
             status, detail = "ended", str(self.failure)
         elif self.publisher.published.standby:

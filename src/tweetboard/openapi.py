@@ -34,27 +34,23 @@ _LAST_SEEN: Final[Described] = {
 }
 
 
-_HISTORY: Final[Described] = {
-    "name": "history",
-    "in": "query",
-    "description": "1: with each row its counts by bucket of time.",
-    "schema": {"enum": [0, 1], "default": 0},
-}
+def _parameter(name: str, schema: Described, text: str) -> Described:
+    return {"name": name, "in": "query", "description": text, "schema": schema}
 
-_WHOM: Final[Described] = {
-    "name": "name",
-    "in": "query",
+
+def _whole(name: str, lowest: int, highest: int, default: int, text: str) -> Described:
+    return _parameter(name, {"type": "integer", "minimum": lowest, "maximum": highest, "default": default}, text)
+
+
+_HISTORY: Final = _parameter(
+    "history", {"enum": [0, 1], "default": 0}, "1: with each row its counts by bucket of time."
+)
+_WHOM: Final = {
+    **_parameter("name", {"type": "string"}, "In any spelling; what can be no name is found nowhere."),
     "required": True,
-    "description": "In any spelling; what can be no name is found nowhere.",
-    "schema": {"type": "string"},
 }
-
-_AROUND: Final[Described] = {
-    "name": "around",
-    "in": "query",
-    "description": "How many rows on each side of the name.",
-    "schema": {"type": "integer", "minimum": 0, "maximum": MAX_AROUND, "default": 0},
-}
+_AROUND: Final = _whole("around", 0, MAX_AROUND, 0, "How many rows on each side of the name.")
+_WATCHED: Final = _whole("limit", 1, MAX_WATCHED, DEFAULT_LIMIT, "How many rows.")
 
 
 def openapi(boards: Mapping[str, Kept]) -> Described:
@@ -72,7 +68,7 @@ def openapi(boards: Mapping[str, Kept]) -> Described:
             "get": _operation(
                 "Several boards whenever they change",
                 _EVENTS,
-                [_which(boards), *_watched(), _HISTORY, _LAST_SEEN],
+                [_which(boards), _WATCHED, _HISTORY, _LAST_SEEN],
             )
         },
         "/openapi.json": {"get": _operation("This description", _other("application/json", "object"))},
@@ -101,7 +97,6 @@ def _board(name: str, kept: Kept) -> Described:
         _whole("limit", 1, MAX_LIMIT, DEFAULT_LIMIT, "How many rows."),
         _whole("offset", 0, MAX_OFFSET, 0, "How many rows to pass over."),
     ]
-    watched = [*_watched(), *shared]
     who = {
         "name": "name",
         "in": "path",
@@ -114,7 +109,7 @@ def _board(name: str, kept: Kept) -> Described:
     return {
         f"/{name}": {"get": _operation(f"The board {name} from the top", _json(BoardAnswer), page + shared, unchanged)},
         f"/events/{name}": {
-            "get": _operation(f"The board {name} whenever it changes", _EVENTS, [*watched, _LAST_SEEN])
+            "get": _operation(f"The board {name} whenever it changes", _EVENTS, [_WATCHED, *shared, _LAST_SEEN])
         },
         f"/{name}/{{name}}": {
             "get": _operation(
@@ -129,10 +124,6 @@ def _which(boards: Mapping[str, Kept]) -> Described:
     schema = {"type": "array", "items": {"enum": names}, "uniqueItems": True, "minItems": 1, "default": list(boards)}
     text = "Which, each perhaps with a window; without one its scores are those of all time."
     return {**_parameter("boards", schema, text), "style": "form", "explode": False}
-
-
-def _watched() -> list[Described]:
-    return [_whole("limit", 1, MAX_WATCHED, DEFAULT_LIMIT, "How many rows.")]
 
 
 def _operation(
@@ -160,11 +151,3 @@ def _other(media_type: str, schema: str) -> Described:
 def _problem(text: str) -> Described:
     schema = {"$ref": _REF.format(name=Problem.__name__)}
     return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
-
-
-def _parameter(name: str, schema: Described, text: str) -> Described:
-    return {"name": name, "in": "query", "description": text, "schema": schema}
-
-
-def _whole(name: str, lowest: int, highest: int, default: int, text: str) -> Described:
-    return _parameter(name, {"type": "integer", "minimum": lowest, "maximum": highest, "default": default}, text)

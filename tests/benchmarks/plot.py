@@ -8,22 +8,22 @@ from xml.sax.saxutils import escape
 WIDTH: Final = 330
 HEIGHT: Final = 274
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 48, 44
-COLOURS: Final = ("#2b6ca3", "#b8561b")
+COLOUR: Final = "#2b6ca3"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel shows: places on the x axis as they are called, and curves of y values over them, by name."""
+    """What one panel shows: places on the x axis as they are called, and a curve of y values over them."""
 
     title: str
     x_label: str
     x: Sequence[str]
-    curves: dict[str, Sequence[float]]
+    y: Sequence[float]
 
 
 def svg(panels: Sequence[Panel], y_label: str) -> str:
     """Draw panels side by side, all from 0 to the same height, so that they can be compared."""
-    top = max(max(values) for panel in panels for values in panel.curves.values())
+    top = max(max(panel.y) for panel in panels)
     step = next(step for step in (10_000, 20_000, 25_000, 50_000, 100_000) if top / step <= 6)
     highest = -(-top // step) * step
     body = "".join(_panel(panel, at * WIDTH, step, highest, y_label) for at, panel in enumerate(panels))
@@ -49,13 +49,10 @@ def _panel(panel: Panel, left: float, step: float, highest: float, y_label: str)
     for place, label in enumerate(panel.x):
         parts.append(_text(at(place, 0)[0], HEIGHT - BOTTOM + 16, label, anchor="middle"))
     parts.append(_text(left + LEFT + wide / 2, HEIGHT - 8, panel.x_label, anchor="middle"))
-    for colour, (name, values) in zip(COLOURS, panel.curves.items(), strict=False):
-        points = [at(place, value) for place, value in enumerate(values)]
-        line = "L".join(f"{x} {y}" for x, y in points)
-        parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in points]
-        if len(panel.curves) > 1:
-            parts.append(_text(points[-1][0], points[-1][1] - 8, name, anchor="end"))
+    points = [at(place, value) for place, value in enumerate(panel.y)]
+    line = "L".join(f"{x} {y}" for x, y in points)
+    parts.append(f'<path d="M{line}" fill="none" stroke="{COLOUR}" stroke-width="2"/>')
+    parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOUR}"/>' for x, y in points]
     return "".join(parts)
 
 

@@ -45,17 +45,13 @@ def test_growth(tmp_path: Path) -> None:
     numbers = [Case(str(number), ZIPF, settings=ALL_TIME + more_boards(number - len(BOARDS))) for number in NUMBERS]
     windows = [Case(str(number), ZIPF, settings=with_windows(number)) for number in range(len(WINDOWS) + 1)]
     panels = [
-        Panel(
-            "names on the board", "names, uniform", [one.label for one in sizes], {"": measured(tmp_path / "s", sizes)}
-        ),
-        Panel("number of boards", "boards", [one.label for one in numbers], {"": measured(tmp_path / "n", numbers)}),
-        Panel(
-            "windows of each board", "windows", [one.label for one in windows], {"": measured(tmp_path / "w", windows)}
-        ),
+        Panel("names on the board", "names, uniform", [one.label for one in sizes], measured(tmp_path / "s", sizes)),
+        Panel("number of boards", "boards", [one.label for one in numbers], measured(tmp_path / "n", numbers)),
+        Panel("windows of each board", "windows", [one.label for one in windows], measured(tmp_path / "w", windows)),
     ]
     console = Console(width=120, highlight=False)
     for panel in panels:
-        told = ", ".join(f"{x}: {y:,.0f}" for x, y in zip(panel.x, panel.curves[""], strict=True))
+        told = ", ".join(f"{x}: {y:,.0f}" for x, y in zip(panel.x, panel.y, strict=True))
         console.print(f"posts/s by {panel.title}: {told}")
     console.print(
         f"medians of {ROUNDS} rounds of {POSTS:,} posts; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -10,6 +10,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 TIMEOUT_MS = 10_000
+ROWS = """board => [...document.querySelectorAll(`[aria-labelledby="board-${board}"] .list .row`)].map(
+    row => ["rank", "name", "score"].map(part => row.querySelector(`.${part}`).textContent))"""
 
 
 @asynccontextmanager
@@ -51,11 +53,7 @@ class Visit:
 
     async def rows(self, board: str) -> list[tuple[str, str, str]]:
         """Say which rows a board shows: rank, name and score."""
-        found: list[list[str]] = await self.page.evaluate(
-            """board => [...document.querySelectorAll(`[aria-labelledby="board-${board}"] .list .row`)].map(
-                row => ["rank", "name", "score"].map(part => row.querySelector(`.${part}`).textContent))""",
-            board,
-        )
+        found: list[list[str]] = await self.page.evaluate(ROWS, board)
         return [(rank, name, score) for rank, name, score in found]
 
     async def shows(self, board: str, rows: list[tuple[str, str, str]]) -> None:
@@ -63,10 +61,7 @@ class Visit:
         found: list[tuple[str, str, str]] = []
         try:
             await self.until(
-                """([board, rows]) => JSON.stringify([...document.querySelectorAll(
-                    `[aria-labelledby="board-${board}"] .list .row`)].map(row => ["rank", "name", "score"].map(
-                        part => row.querySelector(`.${part}`).textContent))) === JSON.stringify(rows)""",
-                [board, rows],
+                f"([board, rows]) => JSON.stringify(({ROWS})(board)) === JSON.stringify(rows)", [board, rows]
             )
         finally:
             found = await self.rows(board)

@@ -1,6 +1,7 @@
 // Loading the page anew, so that one on a wall is never asked for by hand.
 
 import { ask } from "./ask.js";
+import { keep, kept } from "./kept.js";
 
 const BEGIN_MS = [500, 5_000];
 const BEGUN_MS = 60_000;
@@ -17,12 +18,7 @@ let isBeginning = false;
 export function beginAnew() {
   if (isBeginning) return;
   isBeginning = true;
-  let lastMs = 0;
-  try {
-    lastMs = Number(sessionStorage.getItem("begun"));
-  } catch {
-    // Where nothing may be kept, a page does not know how young it is.
-  }
+  const lastMs = Number(kept("sessionStorage", "begun"));
   const [least, most] = BEGIN_MS;
   setTimeout(loadAnew, Math.max(least + Math.random() * (most - least), lastMs + BEGUN_MS - Date.now()));
 }
@@ -30,8 +26,8 @@ export function beginAnew() {
 async function loadAnew() {
   try {
     const page = await ask(location.href, { cache: "no-cache" });
-    if (page?.includes('src="page.js"')) {
-      keepMoment();
+    if (page.includes('src="page.js"')) {
+      keep("sessionStorage", "begun", Date.now());
       location.reload();
       return;
     }
@@ -39,12 +35,4 @@ async function loadAnew() {
     // As where a proxy says that nobody is there.
   }
   setTimeout(loadAnew, AGAIN_MS);
-}
-
-function keepMoment() {
-  try {
-    sessionStorage.setItem("begun", Date.now());
-  } catch {
-    // As above.
-  }
 }

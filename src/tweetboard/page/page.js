@@ -178,7 +178,7 @@ async function index() {
   for (;;) {
     try {
       const said = await ask("boards");
-      if (said !== null && JSON.parse(said).boards) return said;
+      if (JSON.parse(said).boards) return said;
     } catch {
       // The daemon restarts perhaps.
     }
@@ -194,7 +194,7 @@ async function index() {
 async function compare() {
   try {
     const said = await ask("boards");
-    if (said !== null && said !== built && JSON.parse(said).boards) beginAnew();
+    if (said !== built && JSON.parse(said).boards) beginAnew();
   } catch {
     // Nobody there, or a proxy's own page: it is asked again with the next refusal.
   }

@@ -138,7 +138,7 @@ export class Panel {
     const window = this.window;
     try {
       const said = await ask(`${this.name}?${new URLSearchParams({ window, limit: this.#limit, history: 1 })}`);
-      if (said !== null && this.window === window) this.rows.draw(JSON.parse(said).results);
+      if (this.window === window) this.rows.draw(JSON.parse(said).results);
     } catch {
       // How the daemon does is said at the top of the page.
     }

@@ -67,7 +67,6 @@ export class Search {
     try {
       const query = new URLSearchParams({ name, boards, around: AROUND, history: 1 });
       const said = await ask(`search?${query}`, { signal: asking.signal });
-      if (said === null) throw new Error("no answer to a search");
       if (!asking.signal.aborted) this.#show(name, panels, JSON.parse(said).found);
     } catch {
       if (!asking.signal.aborted) for (const panel of panels) panel.hide(); // how all is stands at the top of the page

@@ -1,5 +1,7 @@
 // Light or dark: as the system is, or as was chosen once.
 
+import { keep, kept } from "./kept.js";
+
 export const THEMES = {
   auto: ["◐ Auto", "Colours as the system's"],
   dark: ["● Dark", "Dark colours"],
@@ -18,23 +20,7 @@ export function chooseTheme(button, wanted, onChosen) {
     const names = Object.keys(THEMES);
     show(names[(names.indexOf(theme) + 1) % names.length]);
     onChosen();
-    keep(theme);
+    keep("localStorage", "theme", theme);
   };
-  show([wanted, kept()].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
-}
-
-function kept() {
-  try {
-    return localStorage.getItem("theme");
-  } catch {
-    return null; // where nothing may be kept, it is chosen anew each time
-  }
-}
-
-function keep(theme) {
-  try {
-    localStorage.setItem("theme", theme);
-  } catch {
-    // As above.
-  }
+  show([wanted, kept("localStorage", "theme")].find((name) => Object.hasOwn(THEMES, name ?? "")) ?? "auto");
 }

@@ -1,7 +1,7 @@
 // What the page says in words and numbers. Pure: nothing here touches the page, the network or a clock.
 
-const UNITS = { s: "second", m: "minute", h: "hour", d: "day" };
-const WORST = ["ended", "connecting", "quiet", "catching up", "standby", "live"];
+const UNITS = { s: ["second", 1], m: ["minute", 60], h: ["hour", 3600], d: ["day", 86400] };
+const TONES = { ended: "bad", connecting: "bad", quiet: "wait", "catching up": "wait", standby: "good", live: "good" };
 const INVISIBLE = /^[\p{Z}\p{C}\p{M}\p{Default_Ignorable_Code_Point}]*$/u;
 
 const whole = new Intl.NumberFormat();
@@ -14,17 +14,24 @@ export function number(score, window = "all") {
   return (score < 1 ? small : faded).format(score);
 }
 
+/** A window's number, the unit it is of, and how many seconds that has; null for scores that are no window's. */
+function parsed(window) {
+  const found = /^(\d+)([smhd])$/.exec(window);
+  return found && [Number(found[1]), ...UNITS[found[2]]];
+}
+
 /** A window's length in seconds; 0 for scores that are no window's. */
 export function seconds(window) {
-  const found = /^(\d+)([smhd])$/.exec(window);
-  return found ? Number(found[1]) * { s: 1, m: 60, h: 3600, d: 86400 }[found[2]] : 0;
+  const [number, , size] = parsed(window) ?? [0, "", 0];
+  return number * size;
 }
 
 /** What a window is called: "5 minutes". */
 export function windowWords(window) {
-  const found = /^(\d+)([smhd])$/.exec(window);
+  const found = parsed(window);
   if (!found) return window === "all" ? "all time" : window;
-  return `${found[1]} ${UNITS[found[2]]}${found[1] === "1" ? "" : "s"}`;
+  const [number, unit] = found;
+  return `${number} ${unit}${number === 1 ? "" : "s"}`;
 }
 
 /** The same within a sentence: "last 5 minutes", "last hour", "all time". */
@@ -46,7 +53,7 @@ export function historyOf(window, link) {
 
 /** An exact length of time: "5 seconds", "minute", "24 minutes". */
 function span(seconds) {
-  const [size, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]].find(([one]) => seconds % one === 0);
+  const [unit, size] = Object.values(UNITS).findLast(([, one]) => seconds % one === 0);
   return seconds === size ? unit : `${seconds / size} ${unit}s`;
 }
 
@@ -118,8 +125,8 @@ export function stateWords(lost, state, now) {
   const said = streams.map(([title, stream]) => (streams.length > 1 ? `${title}: ` : "") + streamWords(stream, now));
   const others = Object.entries(state.troubles).filter(([part]) => !/^stream\b/.test(part));
   const troubles = others.map(([part, detail]) => (part === "redis" ? "waiting for Redis" : `${part}: ${detail}`));
-  const worst = WORST.find((status) => streams.some(([, stream]) => stream.status === status)) ?? "live";
-  const tone = troubles.length || ["ended", "connecting"].includes(worst) ? "bad" : worst === "live" || worst === "standby" ? "good" : "wait";
+  const tones = [...streams.map(([, stream]) => TONES[stream.status]), troubles.length ? "bad" : "good"];
+  const tone = ["bad", "wait", "good"].find((one) => tones.includes(one));
   const all = said.every((words) => words.endsWith(": live")) && said.length > 1 ? ["live"] : said;
   return [tone, [...troubles, ...all].join(" · ") || "live"];
 }
