@@ -23,7 +23,7 @@ import msgspec
 from model_invariant import Broken
 from model_loop import Clock, Deadlock
 from model_world import WatchedOutbox, World
-from tweetboard import journal, lease, outbox, publisher, store, subscriber
+from tweetboard import boards, journal, lease, outbox, publisher, store, subscriber
 from tweetboard.journal import Session
 
 
@@ -85,7 +85,7 @@ def substituted(world: World) -> Iterator[None]:
         secrets = SimpleNamespace(token_hex=lambda _: f"{world.running}-{next(tokens)}")
         stack.enter_context(mock.patch.object(journal, "secrets", secrets))
         stack.enter_context(mock.patch.object(publisher.Publisher, "_begin_again", begin_again))
-        for module in (outbox, subscriber, lease, publisher):
+        for module in (boards, outbox, subscriber, lease, publisher):
             for name in vars(module).keys() & world.plan.bounds.keys():
                 stack.enter_context(mock.patch.object(module, name, world.plan.bounds[name]))
         stack.enter_context(mock.patch.object(log, "propagate", new=False))

@@ -63,10 +63,16 @@ def check(state: State) -> None:
 
 def check_board(state: State, name: str, wanted: Scores, when: str) -> None:
     """Check one board and its window, member by member."""
-    for key, what in ((BOARDS[name], name), (BOARDS[name] + b":window:" + WINDOW.encode(), f"the window of {name}")):
-        scores = state.zsets.get(key, {})
-        if scores != wanted:
-            raise Broken(f"{what} {when}: {differences(scores, wanted)}")
+    scores, rest = state.zsets.get(BOARDS[name], {}), state.hashes.get(BOARDS[name] + b":rest", {})
+    if twice := scores.keys() & rest.keys():
+        raise Broken(f"{name} {when}: {twice} are among the leaders and the rest")
+    window = state.zsets.get(BOARDS[name] + b":window:" + WINDOW.encode(), {})
+    everybody = {**scores, **{member: float(score) for member, score in rest.items()}}
+    for found, what in ((everybody, name), (window, f"the window of {name}")):
+        if found != wanted:
+            raise Broken(f"{what} {when}: {differences(found, wanted)}")
+    if rest and max(map(float, rest.values())) > min(scores.values()):
+        raise Broken(f"{name} {when}: one of the rest stands above a leader")
 
 
 def on_boards(state: State) -> frozenset[int]:

@@ -75,6 +75,7 @@ def plan(seed: int) -> Plan:
         "CATCH_UP_BATCHES": rng.choice((1, 3, 16)),
         "MAX_HEARD_BYTES": rng.choice((300, 16 << 20, 16 << 20)),
         "MAX_UNAPPLIED_BYTES": rng.choice((200, 1000, 8 << 20)),
+        "LEADERS": 5,
     }
     if rng.random() < 0.5:
         bounds |= {"LIFE_MS": 600, "RENEW_S": 0.2}  # others take over sooner, and slow ones lose it

@@ -243,18 +243,23 @@ class Redis:
 
     def do_zcount(self, key: bytes, low: bytes, high: bytes) -> Reply:
         scores = self.state.zsets.get(key, {}).values()
-        if low.startswith(b"(") and high == b"+inf":
-            return sum(score > float(low[1:]) for score in scores)
+        if high == b"+inf":
+            least = float(low.removeprefix(b"("))
+            return sum(score > least or (score == least and not low.startswith(b"(")) for score in scores)
         if low != b"-inf" or not high.startswith(b"("):
-            raise NotImplementedError("the model's Redis counts everything beyond an exclusive bound only")
+            raise NotImplementedError("the model's Redis counts up from a bound, or down from an exclusive one, only")
         return sum(score < float(high[1:]) for score in scores)
 
-    def do_zrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+    def do_zrange(self, key: bytes, start: bytes, stop: bytes, with_scores: bytes = b"") -> Reply:
         table = self.state.zsets.get(key, {})
-        return sorted(table, key=lambda member: (table[member], member))[int(start) :][: int(stop) + 1 or None]
+        members = sorted(table, key=lambda member: (table[member], member))[int(start) :]
+        return self._with_scores(key, members[: int(stop) + 1 or None], with_scores)
 
     def do_zrevrange(self, key: bytes, start: bytes, stop: bytes, with_scores: bytes = b"") -> Reply:
         members = self.do_zrange(key, b"0", b"-1")[::-1][int(start) : int(stop) + 1]
+        return self._with_scores(key, members, with_scores)
+
+    def _with_scores(self, key: bytes, members: list[bytes], with_scores: bytes) -> Reply:
         table = self.state.zsets.get(key, {})
         return [word for one in members for word in (one, _encoded(table[one]))] if with_scores else members
 

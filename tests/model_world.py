@@ -21,13 +21,16 @@ from tweetboard.framing import Block
 from tweetboard.outbox import Outbox
 from tweetboard.pipe import Pipe
 from tweetboard.presets import Place
-from tweetboard.settings import BoardSettings, Settings
+from tweetboard.settings import STORES, BoardSettings, Settings
 
 DRAIN_S: Final = 60.0
 """With everything well again, all must be on the boards by then: leases end, timeouts pass, a full catch-up."""
 
 SETTINGS: Final = Settings(
-    boards={name: BoardSettings(key=key.decode(), windows=[WINDOW], trending="") for name, key in BOARDS.items()}
+    boards={
+        name: BoardSettings(key=key.decode(), windows=[WINDOW], trending="", store=store)
+        for (name, key), store in zip(BOARDS.items(), STORES, strict=True)
+    }
 )
 
 

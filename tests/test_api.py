@@ -411,6 +411,31 @@ async def test_a_history_has_a_count_for_each_bucket(timed: Site) -> None:
     }
 
 
+async def test_of_a_board_of_leaders_it_is_said_where_ranks_end(store: Store) -> None:
+    board = Scoreboard(store, "usernames", "ub", kept=Kept(leaders=2), clock=lambda: NOW)
+    await store.execute("SET", "lease", "me")
+    scores = {"ann": 6, "ben": 5, "cleo": 4, "dan": 3, "eve": 2}
+    await board.add_bare("lease", "me", Counter(scores).elements())
+    await board.add_bare("lease", "me", ["late"])
+    async with serving({"usernames": board}) as site:
+        page = (await site.get("/usernames")).json
+        assert [row["name"] for row in page["results"]] == ["ann", "ben"]
+        assert (page["total"], page["ranked"]) == (6, 2)
+        assert (await site.get("/usernames?offset=2")).json["results"] == []
+        below = (await site.get("/usernames/late?around=1")).json
+        assert (below["rank"], below["score"], below["below"]) == (None, 1, 2)
+        assert [row["name"] for row in below["around"]] == ["late"]
+        shared = (await site.get("/usernames/cleo")).json
+        assert (shared["rank"], shared.get("below")) == (3, None)
+        found = (await site.get("/search?name=dan")).json["found"]
+        assert [(one["rank"], one["below"]) for one in found] == [(None, 2)]
+
+
+async def test_of_a_board_that_keeps_all_names_nothing_is_said_of_ranks(timed: Site) -> None:
+    assert "ranked" not in (await timed.get("/hashtags")).json
+    assert "below" not in (await timed.get("/hashtags/salt")).json
+
+
 @pytest.mark.parametrize("spelling", ["tea", "TEA", "%23Tea", "%EF%BC%83tea", "tea%E2%80%8B"])
 async def test_a_name_is_found_however_it_is_spelled(timed: Site, spelling: str) -> None:
     answer = await timed.get(f"/hashtags/{spelling}?around=1")

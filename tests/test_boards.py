@@ -5,7 +5,7 @@ import pytest
 from tweetboard.boards import boards_of, bucket_s_of
 from tweetboard.formats.paths import Path
 from tweetboard.posts import Post
-from tweetboard.settings import BoardSettings, Settings, StreamSettings
+from tweetboard.settings import STORES, BoardSettings, Settings, StreamSettings
 
 POSTS = [
     Post("1", 0, "alice", ("Tea", "bread"), fields=(("en",), ("N", "S"))),
@@ -52,6 +52,14 @@ def test_where_nothing_knows_authors_and_hashtags_there_are_no_boards_of_them(
     formats: list[str], names: list[str]
 ) -> None:
     assert sorted(boards_of(settings(*formats, x="a.b"))[0]) == names
+
+
+def test_a_board_of_leaders_is_told_how_many() -> None:
+    boards = {name: BoardSettings(key=name, field="author", store=name) for name in STORES}
+    assert {name: board.kept.leaders for name, board in boards_of(Settings(boards=boards))[0].items()} == {
+        "zset": 0,
+        "leaders": 10_000,
+    }
 
 
 def test_posts_are_gathered_in_buckets_that_all_windows_are_made_of() -> None:

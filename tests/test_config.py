@@ -617,6 +617,14 @@ def test_streams_of_ones_own_stand_in_the_place_of_the_one(tmp_path: Path) -> No
                 "boards.x.forget: the format 'fields' knows no posts that are gone",
             ],
         ),
+        (
+            "[boards.usernames]\nstore = 'leaders'\nforget = '1h'\nmax_members = 100\n[boards.hashtags]\nstore = 'x'",
+            [
+                "boards.hashtags.store: 'x' is not one of zset, leaders",
+                "boards.usernames.store: 'leaders' does not go together with forget",
+                "boards.usernames.store: 'leaders' does not go together with max_members",
+            ],
+        ),
         ("[boards.x]\nfield = 'hashtag'", ["boards.x.field: 'hashtag' may be meant as 'hashtags'; for a path write"]),
         ("[boards.x]\nfield = 'authors'", ["boards.x.field: 'authors' may be meant as 'author'; for a path write"]),
         ("[boards.x]\nfield = 'a'\nreposts = 'no'", ["boards.x.reposts: 'no' is not true or false"]),

@@ -18,7 +18,7 @@ def page(number: int, limit: int = 10, history: Sequence[object] | None = None) 
 
 
 def reading(total: int) -> Reading:
-    return Reading(0, total, 0, 0, [], [], b"1", 0, [], [], b"0")
+    return Reading(0, total, total, 0, 0, [], 0, [], b"1", 0, [], [], b"0")
 
 
 class Server:

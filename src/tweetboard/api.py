@@ -51,7 +51,8 @@ log = logging.getLogger(__name__)
 class BoardAnswer(msgspec.Struct, frozen=True):
     """What `GET /<board>` answers; `total` counts the names on the board in that window.
 
-    Every score in it can be too low by `max_error` at most, which is 0 until names have been let go.
+    Every score in it can be too low by `max_error` at most, which is 0 until names have been let go. Where only the
+    first `ranked` names have a rank, no page goes on beyond them.
     """
 
     board: str
@@ -60,10 +61,15 @@ class BoardAnswer(msgspec.Struct, frozen=True):
     as_of: str
     max_error: int | float
     results: list[Row]
+    ranked: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class NameAnswer(Row, frozen=True, kw_only=True, omit_defaults=True):
-    """What `GET /<board>/<name>` answers: its row, and in `around` the rows about it, its own among them."""
+    """What `GET /<board>/<name>` answers: its row, and in `around` the rows about it, its own among them.
+
+    `rank` is null where only the leaders have one and the name is none of them: so many as `below` says stand above it,
+    or more.
+    """
 
     board: str
     window: str
@@ -327,7 +333,7 @@ class Api:
     async def _read_page(self, board: Scoreboard, asked: Asked) -> Encoded:
         found = await board.top(offset=asked.offset, limit=asked.limit, window=asked.window, history=asked.history)
         moment = _now()
-        answer = BoardAnswer(board.name, asked.window, found.total, moment, found.lacking, found.rows)
+        answer = BoardAnswer(board.name, asked.window, found.total, moment, found.lacking, found.rows, found.ranked)
         return encoded(answer, moment)
 
     async def _read_name(self, board: Scoreboard, asked: Asked) -> Encoded:

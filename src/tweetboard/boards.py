@@ -4,13 +4,16 @@ What lives here: choosing. What must not: how a board is kept (scoreboard.py), o
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tweetboard.board.windows import Kept, finest_bucket_s, parse_window, window
 from tweetboard.formats.hashtags import fold
 from tweetboard.formats.paths import Path
 from tweetboard.posts import Channel, authors, field, hashtags
 from tweetboard.settings import FIELDS, Settings, streams_of
+
+LEADERS: Final = 10_000
+"""So many names, or up to twice as many, stand in the sorted set of a board that keeps only its leaders there."""
 
 
 class Board(NamedTuple):
@@ -46,6 +49,7 @@ def boards_of(settings: Settings) -> tuple[dict[str, Board], list[Path]]:
             parse_window(board.once_per_author) if board.once_per_author else 0,
             board.max_members,
             parse_window(board.forget) if board.forget else 0,
+            LEADERS if board.store == "leaders" else 0,
         )
         channel = Channel(name, names, board.reposts, kept.once_s > 0, kept.forget_s > 0, kept.sets)
         boards[name] = Board(board.key, channel, fold if of_tags else None, kept)

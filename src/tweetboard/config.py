@@ -243,6 +243,7 @@ class _Reading:
         """Look at what can only be wrong together."""
         self._board_keys()
         self._board_fields()
+        self._board_stores()
         if self.tree["streams"]:
             self._streams()
 
@@ -279,6 +280,13 @@ class _Reading:
                     paths.append(FieldPath(text))
         if any_json and not self.wrong:
             self._only_fields(paths)
+
+    def _board_stores(self) -> None:
+        """Look for boards of leaders that would count down: a leader who falls cannot be told from the rest."""
+        for name, board in self.tree["boards"].items():
+            for key in ("forget", "max_members"):
+                if board["store"] == "leaders" and board[key]:
+                    self._wrong(f"boards.{name}.store", f"'leaders' does not go together with {key}")
 
     def _only_fields(self, paths: Sequence[FieldPath]) -> None:
         """Look at what goes together with no other format than `fields`."""

@@ -138,6 +138,9 @@ def _duration(text: str) -> Iterator[str]:
     return _durations([text] if text else [])
 
 
+STORES: Final = ("zset", "leaders")
+"""Where `boards.NAME.store` keeps scores: all in the sorted set, or only those of the leaders there."""
+
 _MEMBERS: Final = "is neither 0, for all of them, nor between 100 and 1000000000"
 _stream_url = _must(
     lambda url: url == DEMO or preset(url) is not None or _is_address(url, "http", "https", "ws", "wss"),
@@ -167,6 +170,7 @@ _board_key = _must(
     lambda key: key != "" and key.isprintable() and not key.startswith("tweetboard:"),
     "is empty, has control characters, or begins with 'tweetboard:', which is kept for tweetboard's own keys",
 )
+_store = _must(STORES.__contains__, f"is not one of {', '.join(STORES)}")
 _format = _must(FORMATS.__contains__, f"is not one of {', '.join(FORMATS)}")
 _path = _must(lambda path: path.isprintable() and not re.match("~[^/]", path), "is not the path of a file or folder")
 _language = _must(
@@ -237,7 +241,7 @@ class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off).
 
     An author adds to a name at most once in `once_per_author`; what a post has added can be taken away for `forget`;
-    `max_members` 0 lets no name go.
+    `max_members` 0 lets no name go. `store` is one of `STORES`.
     """
 
     key: Annotated[str, _board_key]
@@ -248,6 +252,7 @@ class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     once_per_author: Annotated[str, _duration] = ""
     forget: Annotated[str, _duration] = ""
     max_members: Annotated[int, _must(lambda count: count == 0 or 100 <= count <= 10**9, _MEMBERS)] = 0
+    store: Annotated[str, _store] = "zset"
 
 
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -115,11 +115,16 @@ class Server:
 
     def score_of_last(self) -> int:
         """Read how often the last post has counted, on the board that is behind."""
-        scores = [
-            self.client.zscore(BOARDS["usernames"], LAST_AUTHOR),
-            self.client.zscore(BOARDS["hashtags"], LAST_TAG),
-        ]
-        return int(min(score or 0 for score in scores))
+        return min(self._score("usernames", LAST_AUTHOR), self._score("hashtags", LAST_TAG))
+
+    def _score(self, board: str, name: str) -> int:
+        key = BOARDS[board]
+        score = self.client.zscore(key, name) or self.client.hget(f"{key}:rest", name) or 0
+        return int(cast("float", score))
+
+    def memory_mb(self) -> float:
+        """Read how much memory it says it uses."""
+        return int(cast("dict[str, int]", self.client.info("memory"))["used_memory"]) / 1e6
 
     def wait_for_last(self, times: int, timeout_s: float = SEND_TIMEOUT_S) -> float:
         """Wait until the last post has counted so often, and with it all before it; returns the moment."""
@@ -135,7 +140,9 @@ class Server:
         expected = {"usernames": posts.usernames, "hashtags": posts.hashtags}
         for name, key in BOARDS.items():
             rows = cast("list[tuple[bytes, float]]", self.client.zrange(key, 0, -1, withscores=True))
-            board = Counter({member.decode(): int(score) for member, score in rows})
+            rest = cast("dict[bytes, bytes]", self.client.hgetall(f"{key}:rest"))
+            everybody: list[tuple[bytes, float | bytes]] = [*rows, *rest.items()]
+            board = Counter({member.decode(): int(score) for member, score in everybody})
             wanted = Counter({member: score * times for member, score in expected[name].items()})
             if board != wanted:
                 wrong = sorted(member for member in board.keys() | wanted.keys() if board[member] != wanted[member])
@@ -169,9 +176,9 @@ def upstream(folder: Path, posts: Posts) -> Iterator[tuple[Child, str]]:
         yield child, f"http://127.0.0.1:{child.line()}/2/tweets/sample/stream"
 
 
-def kept(windows: Sequence[str], trending: str) -> str:
-    """Write the settings of boards that keep these beside the scores of all time."""
-    text = f"windows = {json.dumps(list(windows))}\ntrending = {json.dumps(trending)}\n"
+def kept(windows: Sequence[str], trending: str, store: str = "zset") -> str:
+    """Write the settings of boards that keep these beside the scores of all time, and those in such a store."""
+    text = f"windows = {json.dumps(list(windows))}\ntrending = {json.dumps(trending)}\nstore = {json.dumps(store)}\n"
     return "".join(f"[boards.{name}]\n{text}" for name in BOARDS)
 
 

@@ -34,10 +34,11 @@ DAEMON_US: Final = 14.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a design: posts a second from first byte to last count, and processor time a post by process."""
+    """One run of a design: posts a second from first byte to last count, processor time a post by process, memory."""
 
     posts_per_s: float
     us: dict[str, float]
+    redis_mb: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def run(
     end = server.wait_for_last(1)
     us = {name: (cpu_s(group) - before[name]) / posts.count * 1e6 for name, group in children.items()}
     assert server.differences(posts) == []
-    return Run(posts.count / (end - begin), us)
+    return Run(posts.count / (end - begin), us, server.memory_mb())
 
 
 def naive_design(stack: ExitStack, folder: Path, stream_url: str, redis_url: str) -> list[Child]:

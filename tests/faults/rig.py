@@ -31,6 +31,9 @@ SEED: Final = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
 STREAM: Final = "faults"
 STREAM_KEY: Final = f"tweetboard:{STREAM}"
 
+FLOOR: Final = 5
+"""Names of the board of leaders begin in its rest, and leave it with more posts than that, as on one of very many."""
+
 POLL_S: Final = 0.1
 SETTLE_TIMEOUT_S: Final = 60.0
 
@@ -41,7 +44,9 @@ local boards = {}
 for i = 2, #KEYS do
   local applied = redis.call('HGET', KEYS[i] .. ':applied', ARGV[1])
   local window = redis.call('ZRANGE', KEYS[i] .. ':window:24h', 0, -1, 'WITHSCORES')
-  boards[#boards + 1] = {applied, redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES'), window}
+  local rows = redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')
+  for _, word in ipairs(redis.call('HGETALL', KEYS[i] .. ':rest')) do rows[#rows + 1] = word end
+  boards[#boards + 1] = {applied, rows, window}
 end
 return {state, journal, boards}
 """
@@ -297,7 +302,9 @@ class NaiveRig(Rig):
 
 
 def _scores(rows: list[bytes]) -> Counter[str]:
-    return Counter({name.decode(): int(score) for name, score in zip(rows[::2], rows[1::2], strict=True)})
+    scores = {name.decode(): int(score) for name, score in zip(rows[::2], rows[1::2], strict=True)}
+    assert 2 * len(scores) == len(rows), "a name is among the leaders and the rest"
+    return Counter(scores)
 
 
 def binaries() -> dict[str, tuple[str, str]]:
@@ -326,8 +333,10 @@ async def a_rig(
         await stack.enter_async_context(server.running())
         socket = str(folder / "proxy.sock")
         to_redis = await stack.enter_async_context(unix_proxy(socket, str(server.socket)))
+        async with server.connected() as store:
+            await store.execute("SET", f"{BOARDS['usernames']}:floor", FLOOR)
         arguments = ["--stream", f"http://127.0.0.1:{stream_port}/stream", "--redis", f"unix://{socket}"]
-        environ = {"TWEETBOARD_STREAM_NAME": STREAM}
+        environ = {"TWEETBOARD_STREAM_NAME": STREAM, "TWEETBOARD_BOARDS_USERNAMES_STORE": "leaders"}
         rig = kind(folder, rng, server, truth, upstream, to_stream, to_redis, arguments, environ, stack)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(rig.watch(), name="watch")

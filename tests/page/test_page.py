@@ -236,6 +236,19 @@ async def test_a_search_shows_a_names_rank_and_neighbours_and_goes_on_doing_so(v
     assert is_clean(visit)
 
 
+async def test_of_who_stands_below_all_leaders_it_says_below_whom(visitor: Visitor, store: Store) -> None:
+    async with wall(store, {"usernames": Kept(leaders=3)}) as made:
+        await made.count("usernames", {f"u{number}": number for number in range(1, 8)})
+        visit = await visitor.open(made.address)
+        await visit.page.fill("#find", "u2")
+        found = "[aria-labelledby=board-usernames] .found"
+        await visit.says(f"{found} .words", "u2 is below number 3 of 7.")
+        assert await visit.text(f"{found} .rank") == "–"
+        await made.count("usernames", {"u2": 100})
+        await visit.says(f"{found} .words", "u2 is number 1 of 7.")
+        assert is_clean(visit)
+
+
 async def test_who_is_nowhere_is_said_to_be(visitor: Visitor, town: Wall) -> None:
     visit = await visitor.open(town.address)
     await visit.page.fill("#find", "<b>nobody</b>")

@@ -54,16 +54,12 @@ async def exported(store: Store, board: Scoreboard) -> AsyncGenerator[bytes, Non
     async with _temporary(store) as copies:
         total, lacking, applied = await board.copy(copies, TEMPORARY_S)
         yield _line(Head(VERSION, board.name, total, applied, lacking))
-        for first in range(0, total, CHUNK_NAMES):
-            last = first + CHUNK_NAMES - 1
-            flat = cast("list[bytes]", await store.execute("ZREVRANGE", copies[0], first, last, "WITHSCORES"))
-            if not flat:
-                raise StoreRefused(
-                    f"redis at {store.address} has lost the copy of {board.name} before it was read whole"
-                )
+        read = 0
+        async for flat in _scores(store, copies[0], copies[3]):
             for key in copies:
                 await store.execute("EXPIRE", key, TEMPORARY_S)
             names = flat[::2]
+            read += len(names)
             shown = cast("list[bytes | None]", await store.execute("HMGET", copies[1], *names))
             seen = cast("list[bytes | None]", await store.execute("HMGET", copies[2], *names))
             for name, score, display, spellings in zip(names, flat[1::2], shown, seen, strict=True):
@@ -75,6 +71,29 @@ async def exported(store: Store, board: Scoreboard) -> AsyncGenerator[bytes, Non
                         {} if spellings is None else msgspec.json.decode(spellings, type=dict[str, int]),
                     )
                 )
+        if read != total:
+            raise StoreRefused(f"redis at {store.address} has lost the copy of {board.name} before it was read whole")
+
+
+async def _scores(store: Store, leaders: str, rest: str) -> AsyncGenerator[list[bytes], None]:
+    """Yield names and scores by turns, out of a sorted set from the top down, then out of a hash, which is emptied.
+
+    What has been read is deleted, for a scan may come by the same name twice.
+    """
+    for first in itertools.count(0, CHUNK_NAMES):
+        flat = await store.execute("ZREVRANGE", leaders, first, first + CHUNK_NAMES - 1, "WITHSCORES")
+        if not flat:
+            break
+        yield cast("list[bytes]", flat)
+    cursor = 0
+    while True:
+        reply = await store.execute("HSCAN", rest, cursor, "COUNT", CHUNK_NAMES)
+        cursor, scores = cast("tuple[int, dict[bytes, bytes]]", reply)
+        if scores:
+            yield list(itertools.chain.from_iterable(scores.items()))
+            await store.execute("HDEL", rest, *scores)
+        if not cursor:
+            break
 
 
 async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[bytes], source: str) -> dict[str, int]:
@@ -99,8 +118,8 @@ async def imported(store: Store, boards: dict[str, Scoreboard], lines: Iterable[
             if head.board in ready:
                 raise ConfigurationError(f"{source}:{number}: {head.board} stands there twice")
             copies = await stack.enter_async_context(_temporary(store))
-            sizes = await _load(store, copies, _names(numbered, head, source))
-            ready[head.board] = Replacement(boards[head.board], copies, sizes, head.max_error)
+            sizes = await _load(store, copies[:3], _names(numbered, head, source))
+            ready[head.board] = Replacement(boards[head.board], copies[:3], sizes, head.max_error)
         if not ready:
             raise ConfigurationError(f"{source}: holds no board")
         if not await replace(store, list(ready.values())):
@@ -148,9 +167,9 @@ def _decoded(line: bytes, kind: type[L], source: str, number: int) -> L:
 
 @asynccontextmanager
 async def _temporary(store: Store) -> AsyncIterator[list[str]]:
-    """Give three keys that nobody else has, for a board's scores and its two hashes; what is there at the end goes."""
+    """Give four keys that nobody else has: for scores, two hashes, and other scores; what is there at the end goes."""
     token = secrets.token_hex(8)
-    keys = [store.key(f"tweetboard:copy:{token}:{part}") for part in ("scores", "shown", "seen")]
+    keys = [store.key(f"tweetboard:copy:{token}:{part}") for part in ("scores", "shown", "seen", "rest")]
     try:
         yield keys
     finally:

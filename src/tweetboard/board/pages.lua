@@ -1,4 +1,4 @@
--- Reading a board: pages of it, what came when, and how ranks have changed. Stands behind windows.lua and before
+-- Reading a board: pages of it, what came when, and how ranks have changed. Stands behind leaders.lua and windows.lua and before
 -- scoreboard.lua.
 --
 -- board:ranks:NAME         hash  the ranks of the first names when the unfinished bucket began; under '' when that was, and
@@ -25,8 +25,31 @@ local function hidden(set, names, page_end)
   return scores, count, places
 end
 
--- Read one page, as if the names to `hide` were not there: how many names there are, how many stand above its first row,
--- and its names and scores by turns.
+-- How many names a set has, and how many of these have a rank, as if the hidden ones, name -> score, were not there.
+local function totals(set, hide, without, count)
+  local with_rank, least = ranked(set)
+  for _, score in pairs(without) do
+    if score >= (least or -math.huge) then with_rank = with_rank - 1 end
+  end
+  if not least then return with_rank, with_rank end
+  local all = redis.call('ZCARD', set) - count + redis.call('HLEN', rest_key())
+  for _, score in ipairs(read('HMGET', rest_key(), hide)) do
+    if score then all = all - 1 end
+  end
+  return all, with_rank
+end
+
+-- How many names have more than a score, without the hidden ones.
+local function count_above(set, score, without)
+  local above = redis.call('ZCOUNT', set, '(' .. score, '+inf')
+  for _, other in pairs(without) do
+    if other > tonumber(score) then above = above - 1 end
+  end
+  return above
+end
+
+-- Read one page, as if the names to `hide` were not there: how many names there are, how many of them have a rank, how many
+-- stand above its first row, and its names and scores by turns.
 local function page(set, hide, first, limit)
   local last = first + limit - 1
   local without, count, places = hidden(set, hide, last)
@@ -34,28 +57,39 @@ local function page(set, hide, first, limit)
     if place <= first then first = first + 1 end
     if place <= last then last = last + 1 end
   end
+  last = math.min(last, ranked(set) - 1)
   local rows = {}
-  local found = limit > 0 and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
+  local found = first <= last and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
   for i = 1, #found, 2 do
     if not without[found[i]] then rows[#rows + 1], rows[#rows + 2] = found[i], found[i + 1] end
   end
-  local above = #rows > 0 and redis.call('ZCOUNT', set, '(' .. rows[2], '+inf') or 0
-  for _, score in pairs(without) do
-    if #rows > 0 and score > tonumber(rows[2]) then above = above - 1 end
-  end
-  return redis.call('ZCARD', set) - count, above, rows
+  local all, with_rank = totals(set, hide, without, count)
+  return all, with_rank, #rows > 0 and count_above(set, rows[2], without) or 0, rows
 end
 
--- Find where a name stands as if the names to `hide` were not there; nil where it does not.
+-- Find where a name stands as if the names to `hide` were not there; nil where it does not, or has no rank.
 local function place_of(set, hide, name)
   local place = redis.call('ZREVRANK', set, name)
   local without, _, places = hidden(set, hide, place or 0)
-  if not place or without[name] then return nil end
+  if not place or without[name] or place >= ranked(set) then return nil end
   local above = 0
   for _, other in ipairs(places) do
     if other < place then above = above + 1 end
   end
   return place - above
+end
+
+-- Read the score of a name that stands on no page: how many have more, it and its score, and whether others that are of
+-- the rest may have more too; nothing of a name that is not there, or hidden.
+local function beside(set, hide, name)
+  local _, least = ranked(set)
+  local score = least and (redis.call('HGET', rest_key(), name) or redis.call('ZSCORE', set, name))
+  for _, other in ipairs(hide) do
+    if other == name then score = nil end
+  end
+  if not score then return 0, {}, false end
+  local without = hidden(set, hide, -1)
+  return count_above(set, score, without), {name, score}, tonumber(score) < least
 end
 
 -- Names' counts in each bucket of a window, the oldest first: a list for each bucket.
@@ -86,7 +120,7 @@ local function note_ranks(kind, set, width, hide, now)
     redis.call('UNLINK', key, key_before)
   end
   local words, rank, previous = {'', start}, 1, nil
-  local _, _, rows = page(set, hide, 0, RANKED + 1)
+  local _, _, _, rows = page(set, hide, 0, RANKED + 1)
   if #rows > 2 * RANKED then
     if rows[#rows] == rows[#rows - 2] then words[3], words[4] = ' ', RANKED end
     rows[#rows], rows[#rows - 1] = nil, nil

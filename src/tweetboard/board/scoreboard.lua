@@ -1,5 +1,5 @@
--- One board. Every change of its scores begins here; bulk.lua, spelling.lua, entries.lua, windows.lua and pages.lua stand
--- before it.
+-- One board. Every change of its scores begins here; bulk.lua, leaders.lua, spelling.lua, entries.lua, windows.lua and
+-- pages.lua stand before it.
 --
 -- apply  KEYS: board, shown, seen, what it has applied, the stream's hash.
 --        ARGV: verb, stream, session, first, last, now, kept, names.
@@ -8,7 +8,7 @@
 --        ARGV: verb, now, kept, hidden, the cursor that the last step answered, how many at most, holder.
 -- read   KEYS: board, shown.  ARGV: verb, now, hidden, pages.
 -- reset  KEYS: board, shown, seen.
--- copy   KEYS: board, shown, seen, what it has applied, three others.  ARGV: verb, for how many seconds.
+-- copy   KEYS: board, shown, seen, what it has applied, four others.  ARGV: verb, for how many seconds.
 -- load   KEYS: three others.     ARGV: verb, for how many seconds, names.
 -- replace  KEYS: of each board board, shown, seen, three others.
 --        ARGV: verb, of each board how much is in each of these, what its scores can lack.
@@ -16,7 +16,7 @@
 -- `names` are three arguments of JSON: [[time, {name: how many}]...], or, where authors or posts matter,
 -- {"entries": ..., "gone": ...}, see entries.lua; [[name, its spelling, how many]...] for all that are spelled otherwise, or
 -- ''; {name: how it is to be shown}. `kept` is {"windows": [[name, width, buckets]...], "half_life_s", "once_s", "forget_s",
--- "max_members": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
+-- "max_members", "leaders": each 0 for none}. What a score can lack because its name was let go before stands in board:lacking.
 -- `hidden` is names as JSON. `pages` is [[scores, the history's window or null, offset or name, how many rows, or how many on
 -- each side of the name]...]; `scores` is one of the windows, or ["trending", half-life], or ["all"].
 
@@ -81,16 +81,15 @@ local function add(stream, now, kept_text, at)
   local counts, to_shown, to_seen = total(groups), {}, {}
   local names = listed(counts)
   for _, key in ipairs({shown, seen, board .. ':lacking'}) do redis.call('HLEN', key) end
-  local scores = read('ZMSCORE', board, names)
+  local scores, of_rest = scores_of(names)
   if spelled then to_shown, to_seen = spell(names, counts, scores, spelled) end
   if displays ~= '{}' then
     for name, display in pairs(cjson.decode(displays)) do
       if counts[name] then to_shown[#to_shown + 1], to_shown[#to_shown + 2] = name, display end
     end
   end
-  local words = summed(counts, scores)
   local writes, cleared = plan(groups, now, kept, kept_text)
-  write('ZADD', board, words)
+  write_scores(counts, scores, of_rest, kept.leaders > 0)
   write('HSET', seen, to_seen)
   write('HSET', shown, to_shown)
   for _, carry_out in ipairs(writes) do carry_out() end
@@ -101,6 +100,7 @@ local function add(stream, now, kept_text, at)
     subtract_post(post, from_windows)
   end
   write_memory(step)
+  settle(kept.leaders, #names)
   if kept.max_members > 0 then trim(kept.max_members, #names) end
   return cleared
 end
@@ -172,19 +172,20 @@ local function located(at, count, set, hide)
   return first, place + count - first + 1
 end
 
--- Answers {whether time must pass first, how many names there are, the place of the first row, how many stand above it,
--- names and scores by turns, how they are shown, what scores are to be multiplied by, whether ranks before are known,
--- these, counts by bucket, how much a score may lack at most}.
+-- Answers {whether time must pass first, how many names there are, how many of them have a rank, the place of the first row,
+-- how many stand above it, names and scores by turns, whether these have no rank, how they are shown, what scores are to be
+-- multiplied by, whether ranks before are known, these, counts by bucket, how much a score may lack at most}.
 local function read_page(now, hide, scores, window, at, count)
   local set, width, factor, stale = chosen(scores, now)
   local first, limit = located(at, count, set, hide)
-  local total, above, rows = page(set, hide, first, limit)
-  local names = {}
+  local all, with_rank, above, rows = page(set, hide, first, limit)
+  local names, is_below = {}, false
+  if type(at) == 'string' and limit == 0 then above, rows, is_below = beside(set, hide, at) end
   for i = 1, #rows, 2 do names[#names + 1] = rows[i] end
   local before = ranks_before(scores[1], width, names, now)
   return {
-    stale and 1 or 0, total, first, above, rows, read('HMGET', shown, names), string.format('%.17g', factor),
-    before and 1 or 0, before or {}, type(window) == 'table' and history(window, names, now) or {},
+    stale and 1 or 0, all, with_rank, first, above, rows, is_below and 1 or 0, read('HMGET', shown, names),
+    string.format('%.17g', factor), before and 1 or 0, before or {}, type(window) == 'table' and history(window, names, now) or {},
     redis.call('HGET', board .. ':lacking', scores[1]) or '0',
   }
 end
@@ -199,7 +200,8 @@ end
 -- the windows that are kept.
 local function look_at_all()
   redis.call('ZCARD', board)
-  for _, kind in ipairs({':authors', ':posts', ':begun', ':lacking'}) do redis.call('HLEN', board .. kind) end
+  floor()
+  for _, kind in ipairs({':rest', ':authors', ':posts', ':begun', ':lacking'}) do redis.call('HLEN', board .. kind) end
   local windows = cjson.decode(redis.call('GET', board .. ':windows') or '{"windows":[]}').windows
   for _, window in ipairs(windows) do redis.call('ZCARD', key_of('buckets', window)) end
   return windows
@@ -211,20 +213,20 @@ local function reset()
   clear_trending()
   drop_generations('authors')
   drop_generations('posts')
-  redis.call('UNLINK', board .. ':ranks:all', board .. ':ranks_before:all')
+  redis.call('UNLINK', rest_key(), floor_key(), board .. ':ranks:all', board .. ':ranks_before:all')
   redis.call('UNLINK', board .. ':windows', board .. ':lacking', board .. ':begun')
   return redis.call('UNLINK', board, shown, seen)
 end
 
--- Copy what a board is into three keys that live for so many seconds. Answers how many names it has, what its scores can
+-- Copy what a board is into four keys that live for so many seconds. Answers how many names it has, what its scores can
 -- lack, what it has applied.
 local function copy()
-  for i = 1, 3 do
-    redis.call('COPY', KEYS[i], KEYS[4 + i])
+  for i, key in ipairs({board, shown, seen, rest_key()}) do
+    redis.call('COPY', key, KEYS[4 + i])
     redis.call('EXPIRE', KEYS[4 + i], ARGV[2])
   end
   local lacking = redis.call('HGET', board .. ':lacking', 'all') or '0'
-  return {redis.call('ZCARD', KEYS[5]), lacking, redis.call('HGETALL', KEYS[4])}
+  return {redis.call('ZCARD', KEYS[5]) + redis.call('HLEN', KEYS[8]), lacking, redis.call('HGETALL', KEYS[4])}
 end
 
 -- Write names, [[name, score, how it is shown or '', its spellings as JSON or '']...], into three keys that live for so many

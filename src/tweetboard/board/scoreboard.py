@@ -1,4 +1,4 @@
-"""A board: exact scores in a sorted set, its windows, and which batches of which stream are in them.
+"""A board: exact scores, its windows, and which batches of which stream are in them.
 
 What lives here: applying, letting time pass, and reading the board (the .lua files have the steps). What must not:
 Pub/Sub or HTTP, or a clock of its own.
@@ -29,7 +29,8 @@ AGE_NAMES: Final = 1_024
 AGING_S: Final = 0.3
 """Readers wait no longer, all together, for what has left a window; until it is out, what they read is a little old."""
 
-SCRIPT: Final = Script("scoreboard", parts=("bulk", "spelling", "entries", "windows", "pages"), package=__package__)
+_PARTS: Final = ("bulk", "leaders", "spelling", "entries", "windows", "pages")
+SCRIPT: Final = Script("scoreboard", parts=_PARTS, package=__package__)
 """Every step that a board takes inside Redis."""
 
 
@@ -218,9 +219,10 @@ class Scoreboard:
         self.on_change()
 
     async def copy(self, copies: Sequence[str], life_s: int) -> tuple[int, int, dict[str, int]]:
-        """Copy the scores and what belongs to them into three prefixed keys, in one step. Raises `StoreError`.
+        """Copy the scores and what belongs to them into four prefixed keys, in one step. Raises `StoreError`.
 
-        Returns how many names these are, what their scores can lack, and the last batch of each stream that is in them.
+        Into the first go scores, into the last those of names that are not among the leaders. Returns how many names
+        these are, what their scores can lack, and the last batch of each stream that is in them.
         """
         reply = await self._store.run(SCRIPT, [*self.keys, self.applied_key, *copies], "copy", life_s)
         total, lacking, flat = cast("tuple[int, bytes, list[bytes]]", reply)

@@ -59,7 +59,8 @@ class Kept(NamedTuple):
     """What a board keeps besides the scores of all time, and what of all that.
 
     That is windows; trending scores with a half-life; an author adds to a name only once in `once_s`; names beyond the
-    first `max_members` may be let go; for `forget_s` what a post has added can be taken away. 0 is none of it.
+    first `max_members` may be let go; for `forget_s` what a post has added can be taken away; beyond twice as many
+    names as `leaders`, the lowest are kept beside the sorted set. 0 is none of it.
     """
 
     windows: tuple[Window, ...] = ()
@@ -67,6 +68,7 @@ class Kept(NamedTuple):
     once_s: int = 0
     max_members: int = 0
     forget_s: int = 0
+    leaders: int = 0
 
     @property
     def names(self) -> list[str]:

@@ -104,8 +104,9 @@ export class Panel {
   show(name, said, isNew) {
     this.found.hidden = false;
     const shown = element("bdi", "", this.sign + visible(said?.display ?? name).slice(0, 100));
+    const rank = said?.rank ? `number ${number(said.rank)}` : `below number ${number(said?.below ?? 0)}`;
     const words = said
-      ? ` is number ${number(said.rank)} of ${number(said.total)}.`
+      ? ` is ${rank} of ${number(said.total)}.`
       : ` is not on this board (${ofWords(this.window)}); names are searched for whole.`;
     this.foundWords.replaceChildren(shown, words);
     if (isNew) this.readOut.textContent = `${this.name}: ${this.foundWords.textContent}`;

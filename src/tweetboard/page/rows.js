@@ -45,7 +45,7 @@ class Row {
   show(row, { sign, window, most, current }) {
     const display = sign + visible(row.display);
     const [tone, arrow, moved] = changeWords(row.change);
-    put(this.rank, String(row.rank));
+    put(this.rank, row.rank === null ? "–" : String(row.rank));
     put(this.arrow, arrow);
     put(this.moved, moved);
     this.change.dataset.tone = tone;
