@@ -213,25 +213,20 @@ async def test_names_of_the_blocklist_go_when_it_is_read_again_and_come_back_who
     path = tmp_path / "names"
     path.write_text("")
     pipe = a_pipe(store, settings=Settings(filter=FilterSettings(blocklist=str(path))))
-    source, asked = ListSource(POSTS, stays=True), asyncio.Event()
-    async with running(pipe, source), asyncio.TaskGroup() as group:
-        reloading = group.create_task(pipe.reload_whenever(asked))
+    source = ListSource(POSTS, stays=True)
+    async with running(pipe, source):
         await wait_until(lambda: on_the_boards(pipe, 1))
         path.write_text("@alice\n#x")
-        asked.set()
-        await wait_until(lambda: bool(pipe.blocklist.names.spelled))
+        pipe.reload()
         source.add(POSTS[0])
         await wait_until(lambda: pipe.posts == len(POSTS) + 1)
         assert "alice" not in await scores(pipe, "usernames")
         assert "x" not in await scores(pipe, "hashtags")
         path.unlink()
-        asked.set()
-        await wait_until(lambda: not asked.is_set())
+        pipe.reload()
         assert "alice" not in await scores(pipe, "usernames"), "a file that is gone changes nothing"
         path.write_text("")
-        asked.set()
-        await wait_until(lambda: not pipe.blocklist.names.spelled)
-        reloading.cancel()
+        pipe.reload()
     assert (await scores(pipe, "usernames"))["alice"] == 2
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tweetboard import cli, config, formats, page
+from tweetboard import config, flags, formats, page
 from tweetboard.api import About, Api
 from tweetboard.backoff import LADDERS
 from tweetboard.feed import Feed
@@ -38,7 +38,7 @@ def test_every_key_is_there_and_no_other(readme: str) -> None:
 
 
 def test_every_flag_stands_beside_its_key(readme: str) -> None:
-    for name, (path, _, _) in cli._FLAGS.items():  # noqa: SLF001 - the one list of them
+    for name, (path, _, _) in flags.FLAGS.items():
         assert f"| `{path}` | `--{name}` |" in readme
 
 
@@ -47,7 +47,7 @@ def test_every_command_is_there(readme: str) -> None:
     told = set(re.findall(r"^\| `([a-z]+)(?: [A-Z[\].]+)?`", section, re.MULTILINE))
     choices = next(
         action.choices
-        for action in cli._parser()._actions  # noqa: SLF001 - argparse has no public way to list them
+        for action in flags.parser()._actions  # noqa: SLF001 - argparse has no public way to list them
         if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001
     )
     assert told == set(choices or ())

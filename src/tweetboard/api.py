@@ -51,8 +51,8 @@ log = logging.getLogger(__name__)
 class BoardAnswer(msgspec.Struct, frozen=True):
     """What `GET /<board>` answers; `total` counts the names on the board in that window.
 
-    Every score in it can be too low by `max_error` at most, which is 0 until names have been let go. Where only the
-    first `ranked` names have a rank, no page goes on beyond them.
+    Every score in it can be too low by `max_error` at most, which is 0 until names have been let go. Where `ranked` is
+    given, pages end behind so many names.
     """
 
     board: str

@@ -22,34 +22,22 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from tweetboard import __version__
-from tweetboard.asked import MAX_LIMIT
-from tweetboard.board.windows import ALL
+from tweetboard import logs
+from tweetboard.api import Readiness
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
-from tweetboard.daemon import checking, maintaining, replaying, serve
+from tweetboard.daemon import Reload, checking, maintaining, replaying, serve
 from tweetboard.errors import StoreUnavailable, TweetboardError
+from tweetboard.flags import FLAGS, parser
 from tweetboard.maintenance import export_boards, import_boards, reset_boards
 from tweetboard.pipe import Pipe
 from tweetboard.replay import FileSource
 from tweetboard.serving import port_is_free
 from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
+from tweetboard.systemd import unit, unreachable_because
 from tweetboard.top import View, boards_at, show, watch
 from tweetboard.waiting import first_of
-
-_FLAGS: Final = {
-    "stream": ("stream.url", "URL", "the stream of posts"),
-    "format": ("stream.format", "NAME", "how the stream writes posts"),
-    "redis": ("redis.url", "URL", "where the boards are kept"),
-    "data-dir": ("redis.data_dir", "PATH", "where the embedded server keeps its data"),
-    "host": ("http.host", "ADDRESS", "where to serve the boards"),
-    "port": ("http.port", "NUMBER", "where to serve the boards; 0: any free port"),
-}
-"""Flags that set a key: by name the key's path, what to put there, and a few words."""
-
-MAX_RATE: Final = 10_000
-"""Posts per second that one core can still invent."""
 
 LAST_READ_S: Final = 1.0
 """A replay that is stopped waits no longer for its boards, so that a stop takes 5 s at most."""
@@ -61,9 +49,8 @@ Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Cor
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done or stopped by a signal, 1 failed, 2 wrongly set up."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URL, and a secret with it
+    options = parser().parse_args(arguments)
+    logs.set_up("info", "auto", os.environ)  # until it is known what is wanted
     try:
         return _run(options)
     except Exception as error:
@@ -77,20 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             lines, code = [f"unexpected {_described(first)}; --log-level debug shows more"], 1
         for line in lines:
-            sys.stderr.write(f"tweetboard: {line}\n")
+            logs.say(line)
         return code
 
 
 def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    logs.set_up(settings.log.level, settings.log.format, os.environ)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_stoppable(_COMMANDS[options.command], settings, options))
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Read the settings that are meant, as they stand at this moment."""
     flags = {
-        path: Flag(name, text) for name, (path, _, _) in _FLAGS.items() if (text := getattr(options, path)) is not None
+        path: Flag(name, text) for name, (path, _, _) in FLAGS.items() if (text := getattr(options, path)) is not None
     }
     if options.config is not None:
         flags["config"] = Flag("config", options.config)
-    reads_streams = options.command in (_command_run, _command_check)
-    settings = load(flags, os.environ, Path.cwd(), without_streams=not reads_streams)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_stoppable(options.command, settings, options))
+    reads_streams = options.command in ("run", "check")
+    return load(flags, os.environ, Path.cwd(), without_streams=not reads_streams)
 
 
 async def _stoppable(command: Command, settings: Settings, options: argparse.Namespace) -> int:
@@ -115,7 +108,7 @@ async def _stoppable(command: Command, settings: Settings, options: argparse.Nam
         return 1
 
 
-async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
+async def _command_run(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     serving, reload = asyncio.Event(), asyncio.Event()
     terminals = [one for one in (sys.stdin, sys.stdout, sys.stderr) if one is not None and one.isatty()]
 
@@ -138,13 +131,18 @@ async def _command_run(settings: Settings, _: argparse.Namespace, stopping: asyn
         demo = " (demo: an invented town; --stream URL shows yours)" if is_demo else ""
         _say(f"boards at {address}/, as JSON at {boards}{demo}")
 
+    def reread() -> Settings:
+        found = _settings(options)
+        logs.set_up(found.log.level, found.log.format, os.environ)
+        return found
+
     async def stopped_before() -> None:
         """End at a stop that comes while an embedded server still reads its data: there is nothing to drain yet."""
         await stopping.wait()
         if serving.is_set():
             await asyncio.Event().wait()
 
-    await first_of(serve(settings, os.environ, stopping, reload, announce), stopped_before())
+    await first_of(serve(settings, os.environ, stopping, Reload(reload, reread), announce), stopped_before())
     return 0
 
 
@@ -207,8 +205,10 @@ async def _print_boards(pipe: Pipe) -> None:
         console.print(f"skipped {count:,}: {escape(reason)}", highlight=False)
 
 
-async def _command_check(settings: Settings, _: argparse.Namespace, stopping: asyncio.Event) -> int:
+async def _command_check(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     """Say what would run, and try Redis and each stream once, until a stop: any of them may never answer."""
+    if options.live:
+        return await _check_live(settings, options, stopping)
     streams = streams_of(settings)
     for identity, stream in streams.items():
         one = stream.settings
@@ -230,6 +230,20 @@ async def _command_check(settings: Settings, _: argparse.Namespace, stopping: as
     if untold := [part for part in parts if part not in passed]:
         sys.stderr.write(f"tweetboard: check: stopped before there was an answer from: {', '.join(untold)}\n")
     return 0 if not untold and all(passed.values()) else 1
+
+
+async def _check_live(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
+    """Say how each part of a running daemon does; 1 where one does not work, or nobody answers."""
+    found: list[Readiness] = []
+
+    async def ask() -> None:
+        async with boards_at(_address(settings, options)) as boards:
+            found.append(await boards.readiness())
+
+    await first_of(ask(), stopping.wait())
+    for name, part in [pair for one in found for pair in one.parts.items()]:
+        _say(f"{'ok      ' if part.ok else 'FAILED  '} {name}: {part.detail}")
+    return 0 if found and all(part.ok for part in found[0].parts.values()) else 1
 
 
 def _titles(streams: Iterable[str]) -> list[str]:
@@ -256,15 +270,19 @@ async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
 
 
 async def _command_top(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
-    host = settings.http.host if settings.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - to ask, not to listen
-    address = options.address or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}"
     view = View(options.board, options.window, options.limit)
-    async with boards_at(address) as boards:
+    async with boards_at(_address(settings, options)) as boards:
         if options.watch:
             await first_of(watch(boards, view, as_json=options.json), stopping.wait())
         else:
             await first_of(show(boards, view, as_json=options.json), stopping.wait())
     return 0
+
+
+def _address(settings: Settings, options: argparse.Namespace) -> str:
+    """Say where a running daemon serves."""
+    host = settings.http.host if settings.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - to ask, not to listen
+    return str(options.address or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}")
 
 
 async def _command_export(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
@@ -297,81 +315,24 @@ async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: 
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tweetboard", description="Live, exactly counted leaderboards from a stream of posts."
-    )
-    parser.add_argument("--version", action="version", version=f"tweetboard {__version__}")
-    parser.set_defaults(command=_command_run)
-    _add_common(parser, default=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
-        # A flag may stand before or behind the command; SUPPRESS keeps the one from undoing the other.
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=command)
-        _add_common(added, default=argparse.SUPPRESS)
-        return added
-
-    add("run", _command_run, "count the stream and serve the boards (the default)")
-    add("check", _command_check, "say what would run, and try Redis and the stream once")
-    replay = add("replay", _command_replay, "count a file of posts, and print its boards")
-    replay.add_argument("file", metavar="FILE", help="posts, one JSON a line, or .sse; -: standard input")
-    top = add("top", _command_top, "show the boards of a running daemon")
-    top.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
-    top.add_argument("--window", metavar="NAME", default=ALL, help="all, 5m, 1h, 24h, trending, ... (all)")
-    top.add_argument("--limit", metavar="NUMBER", type=_limit, default=10, help="rows of each board (10)")
-    top.add_argument("--watch", action="store_true", help="go on showing them, until Ctrl-C")
-    top.add_argument("--json", action="store_true", help="as the API says it, one board a line")
-    top.add_argument("--from", dest="address", metavar="URL", help="where they are served (http.host and http.port)")
-    export = add("export", _command_export, "write boards to standard output, a name a line, also of a running daemon")
-    export.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
-    imports = add("import", _command_import, "put exported boards in the place of those that are there")
-    imports.add_argument("file", metavar="FILE", help="what export has written; -: standard input")
-    reset = add("reset", _command_reset, "begin boards anew, also those of a running daemon")
-    reset.add_argument("board", metavar="BOARD", nargs="+", help="such as hashtags")
-    reset.add_argument("--yes", action="store_true", help="do not ask")
-    simulate = add("simulate", _command_simulate, "serve the demo's invented posts as X would, for trying things out")
-    simulate.add_argument("--rate", type=_rate, default=40.0, metavar="NUMBER", help="mean posts per second (40)")
-    simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
-    simulate.add_argument("--listen", type=_port, default=0, metavar="PORT", help="where to serve it (any free port)")
-    return parser
+async def _command_unit(_: Settings, options: argparse.Namespace, __: asyncio.Event) -> int:
+    _say(unit("socket" if options.socket else "service").rstrip())
+    if why := unreachable_because(sys.executable):
+        sys.stderr.write(f"tweetboard: {why}\n")
+    return 0
 
 
-def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    parser.add_argument(
-        "--config", metavar="PATH", default=default, help="the settings (else TWEETBOARD_CONFIG, else ./config.toml)"
-    )
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default=default or "info",
-        help="how much to say on standard error (info)",
-    )
-    for name, (path, metavar, text) in _FLAGS.items():
-        parser.add_argument(f"--{name}", dest=path, metavar=metavar, default=default, help=f"{text} ({path})")
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= MAX_RATE:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to {MAX_RATE:,}")
-    return rate
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_LIMIT):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_LIMIT:,}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65_536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
+_COMMANDS: Final[dict[str, Command]] = {
+    "run": _command_run,
+    "check": _command_check,
+    "replay": _command_replay,
+    "top": _command_top,
+    "export": _command_export,
+    "import": _command_import,
+    "reset": _command_reset,
+    "unit": _command_unit,
+    "simulate": _command_simulate,
+}
 
 
 def _say(line: str) -> None:

@@ -10,32 +10,32 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
-from tweetboard.board.reads import STEPS
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
-from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
+from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, StoreUnavailable
-from tweetboard.feed import Feed
+from tweetboard.lease import instance_name
 from tweetboard.metrics import Watched
 from tweetboard.openapi import openapi
+from tweetboard.opening import Opened, Upstreams, is_demo, open_upstreams, opened_place, opened_redis, opened_store
 from tweetboard.pipe import Pipe
-from tweetboard.presets import Place, place_of
-from tweetboard.publisher import Source
+from tweetboard.presets import Place
 from tweetboard.replay import FileSource
-from tweetboard.serving import listening
-from tweetboard.settings import DEMO, EMBEDDED, Settings, Stream, StreamSettings, data_dir, streams_of
-from tweetboard.simulate import demo_server
+from tweetboard.serving import bound, serving_on
+from tweetboard.settings import DEMO, EMBEDDED, HttpSettings, Settings, data_dir, differences, streams_of, with_live
 from tweetboard.sources import open_stream
-from tweetboard.store import Store, open_store
+from tweetboard.store import Store
 from tweetboard.supervision import Supervised
+from tweetboard.systemd import Notifier, inherited_sockets
 from tweetboard.waiting import first_of
+from tweetboard.watchdog import keep_telling
 
 LAST_TRY_S: Final = 0.5
 """A replay stopped before Redis has answered gives up so much later: one that is there answers meanwhile."""
@@ -43,47 +43,146 @@ LAST_TRY_S: Final = 0.5
 log = logging.getLogger(__name__)
 
 
+class Reload(NamedTuple):
+    """A wish for other settings: when it is `asked`, they are to be `read`, which raises `ConfigurationError`."""
+
+    asked: asyncio.Event
+    read: Callable[[], Settings]
+
+
+@dataclass(frozen=True)
+class _House:
+    """What outlives a change of settings: the server, the streams' connections, the sockets that are served on."""
+
+    opened: Opened
+    upstreams: Upstreams
+    sockets: Sequence[socket.socket]
+    notifier: Notifier
+    holder: str
+
+
 async def serve(
     settings: Settings,
     environ: Mapping[str, str],
     stopping: asyncio.Event,
-    reload: asyncio.Event,
+    reload: Reload,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run the daemon until `stopping` is set; `on_ready` gets the boards' address once everything serves.
 
-    Whenever `reload` is set, what can be read again is.
+    What can change while it runs does where `reload` is asked for: boards and filters, and with them the whole pipe;
+    the streams are read on without a gap. The service manager is told how it goes, where the environment names one,
+    and its sockets are used.
     Raises a `TweetboardError`, alone or in a group, where a part fails for good or the stop left something behind.
     """
+    notifier = Notifier(environ)
     async with AsyncExitStack() as stack:
-        store, servers = await _open(stack, settings, environ, throwaway=_is_demo(settings), prefix=DEMO)
-        streams = streams_of(settings)
-        places = {name: await _place(stack, stream.settings) for name, stream in streams.items()}
-        pipe = Pipe(store, settings, places, {name: stream.title for name, stream in streams.items()})
+        opened = await opened_redis(stack, settings, environ, throwaway=is_demo(settings), prefix=DEMO)
+        upstreams = await open_upstreams(stack, settings)
+        sockets = [stack.enter_context(one) for one in inherited_sockets(environ) or await _bound(settings.http)]
+        house = _House(opened, upstreams, sockets, notifier, instance_name())
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        relaying = [group.create_task(one.run(), name=f"relay {name}") for name, one in upstreams.relays.items()]
+        changed: Settings | None = settings
+        while changed is not None:
+            settings = changed
+            changed = await _serve(house, settings, stopping, reload, on_ready)
+            on_ready = _nobody
+        for task in relaying:
+            task.cancel()
+
+
+def _nobody(_: str) -> None:
+    """Tell nobody: the address is the same as before."""
+
+
+async def _serve(
+    house: _House,
+    settings: Settings,
+    stopping: asyncio.Event,
+    reload: Reload,
+    on_ready: Callable[[str], None],
+) -> Settings | None:
+    """Run a pipe and its boards' address until the stop, or until there are other settings to go on with."""
+    async with AsyncExitStack() as stack:
+        store = await opened_store(stack, settings, house.opened)
+        pipe = Pipe(store, settings, house.upstreams.places, house.upstreams.titles, holder=house.holder)
         pipe.blocklist.load()
-        sources: dict[str, Source] = {
-            name: await _source(stack, stream, places[name], pipe.feeds[name]) for name, stream in streams.items()
-        }
-        api = _api(pipe, settings, servers)
-        group = await stack.enter_async_context(pipe.subscribed(*servers))
-        try:
-            address = await stack.enter_async_context(
-                listening(api.application(), settings.http.host, settings.http.port)
-            )
-        except OSError as error:
-            where = f"{settings.http.host}:{settings.http.port}"
-            wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-            key = "http.host" if wrong_host else "http.port"
-            raise ConfigurationError(f"{key}: cannot listen on {where}: {error.strerror}") from error
-        publishing = group.create_task(pipe.publish(sources, stopping), name="publish")
+        house.upstreams.read_by(pipe.feeds)
+        api = _api(pipe, settings, house.opened.servers)
+        group = await stack.enter_async_context(pipe.subscribed(*house.opened.servers))
+        address = await stack.enter_async_context(serving_on(api.application(), house.sockets))
+        leaving = asyncio.Event()
+        publishing = group.create_task(pipe.publish(house.upstreams.relays, leaving), name="publish")
         watching = [group.create_task(feed.watch_volume(), name=f"volume {name}") for name, feed in pipe.feeds.items()]
         watching.append(group.create_task(pipe.look_at_redis(), name="look at redis"))
-        watching.append(group.create_task(pipe.reload_whenever(reload), name="reload"))
+        telling = keep_telling(house.notifier, pipe.work, pipe.summary)
+        watching.append(group.create_task(telling, name="service manager"))
+        house.notifier.ready()
         on_ready(address)
-        await pipe.drained(publishing, stopping)
+        changed = await _changed(house, settings, pipe, reload, first_of(stopping.wait(), asyncio.wait([publishing])))
+        if changed is not None:
+            house.upstreams.keep()
+            leaving.set()
+            await pipe.handed_over(publishing, stopping)
+        if stopping.is_set() or changed is None:
+            house.notifier.stopping()
+            leaving.set()
+            await pipe.drained(publishing, stopping)
+            log.info("stopped: %d posts read", pipe.posts)
         for task in watching:
             task.cancel()
-        log.info("stopped: %d posts read", pipe.posts)
+    return None if stopping.is_set() else changed
+
+
+async def _changed(
+    house: _House, settings: Settings, pipe: Pipe, reload: Reload, ended: Coroutine[Any, Any, None]
+) -> Settings | None:
+    """Wait until there are other settings to go on with; None where it has `ended` before."""
+    found: list[Settings] = []
+
+    async def look() -> None:
+        while not found:
+            await reload.asked.wait()
+            reload.asked.clear()
+            await pipe.store.wait()  # what has been read could not be put onto the boards before
+            house.notifier.reloading()
+            other = _read_again(settings, reload)
+            if other is not None and other != settings:
+                found.append(other)
+            else:
+                pipe.reload()
+                house.notifier.ready()
+
+    await first_of(ended, look())
+    return found[0] if found else None
+
+
+def _read_again(settings: Settings, reload: Reload) -> Settings | None:
+    """Read the settings, and give those that can be gone on with; None where something is wrong with them."""
+    try:
+        wanted = reload.read()
+        Blocklist(wanted.filter.blocklist).load()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            log.error("all settings stay as they were: %s", problem)  # noqa: TRY400 - the user's fault
+        return None
+    taken = with_live(settings, wanted)
+    for path in differences(taken, wanted):
+        log.warning("%s is another one now: that takes a restart", path)
+    if found := differences(settings, taken):
+        log.info("settings that are other ones from now on: %s", ", ".join(found))
+    return taken
+
+
+async def _bound(http: HttpSettings) -> list[socket.socket]:
+    """Listen where the settings say."""
+    try:
+        return await bound(http.host, http.port)
+    except OSError as error:
+        wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        key = "http.host" if wrong_host else "http.port"
+        raise ConfigurationError(f"{key}: cannot listen on {http.host}:{http.port}: {error.strerror}") from error
 
 
 @asynccontextmanager
@@ -101,7 +200,8 @@ async def replaying(
         await asyncio.sleep(LAST_TRY_S)
 
     async with AsyncExitStack() as stack:
-        store, servers = await _open(stack, settings, environ, throwaway=True, prefix="demo:replay:")
+        opened = await opened_redis(stack, settings, environ, throwaway=True, prefix="demo:replay:")
+        store = await opened_store(stack, settings, opened)
         pipe = Pipe(store, settings, {"replay": Place("", settings.stream.format)}, clock=None)
         pipe.blocklist.load()
         feed = pipe.feeds["replay"]
@@ -112,7 +212,7 @@ async def replaying(
         if not await feed.lease.hold():
             raise ConfigurationError(f"replay: another one, {feed.lease.other}, uses the Redis at {store.address}")
         await _clear(pipe)
-        async with pipe.subscribed(*servers) as group:
+        async with pipe.subscribed(*opened.servers) as group:
             publishing = group.create_task(pipe.publish({feed.name: source}, stopping), name="publish")
             await pipe.drained(publishing, stopping)
             await asyncio.wait([publishing])
@@ -130,12 +230,13 @@ async def checking(
     Beside a running daemon that is its server.
     """
     async with AsyncExitStack() as stack:
-        store, _ = await _open(stack, settings, environ, throwaway=_is_demo(settings), prefix=DEMO, beside=True)
+        opened = await opened_redis(stack, settings, environ, throwaway=is_demo(settings), prefix=DEMO, beside=True)
+        store = await opened_store(stack, settings, opened)
         Blocklist(settings.filter.blocklist).load()
         yield (
             store,
             {
-                title: await stack.enter_async_context(open_stream(stream, await _place(stack, stream), table))
+                title: await stack.enter_async_context(open_stream(stream, await opened_place(stack, stream), table))
                 for table, title, stream in streams_of(settings).values()
             },
         )
@@ -156,7 +257,8 @@ async def maintaining(
             "(the demo's boards are in a throwaway folder, where nobody else comes)"
         )
     async with AsyncExitStack() as stack:
-        store, _ = await _open(stack, settings, environ, throwaway=False, prefix="", beside=True)
+        opened = await opened_redis(stack, settings, environ, throwaway=False, prefix="", beside=True)
+        store = await opened_store(stack, settings, opened)
         boards = boards_of(settings)[0]
         yield (
             store,
@@ -165,59 +267,6 @@ async def maintaining(
                 for name, board in boards.items()
             },
         )
-
-
-def _is_demo(settings: Settings) -> bool:
-    return not settings.streams and settings.stream.url == DEMO
-
-
-async def _place(stack: AsyncExitStack, stream: StreamSettings) -> Place:
-    place = place_of(stream.url, stream.format)
-    return place if stream.url != DEMO else Place(await stack.enter_async_context(demo_server()), place.format)
-
-
-async def _source(stack: AsyncExitStack, stream: Stream, place: Place, feed: Feed) -> Supervised:
-    """Make a stream's client, and tell its feed of it."""
-    settings = stream.settings
-    client = open_stream(settings, place, stream.table, lambda: settings.stall_timeout_s or feed.stall_timeout_s)
-    source = await stack.enter_async_context(client)
-    source.title, source.on_connected = f"stream {feed.title}", feed.skipped.connected
-    feed.state, feed.on_posts = source.state, source.data_flowed
-    return source
-
-
-async def _open(
-    stack: AsyncExitStack,
-    settings: Settings,
-    environ: Mapping[str, str],
-    *,
-    throwaway: bool,
-    prefix: str,
-    beside: bool = False,
-) -> tuple[Store, list[EmbeddedServer]]:
-    """Open the store, and before it the embedded server where that is what is wanted.
-
-    What is `throwaway` never mixes with real boards: a folder of its own, or keys under `prefix` in a given Redis.
-    `beside` another daemon that has the folder, its server is used.
-    """
-    url, servers = settings.redis.url, list[EmbeddedServer]()
-    if url == EMBEDDED:
-        folder = data_dir(settings, environ)
-        sweep_throwaway_folders()
-        if throwaway:
-            folder = Path(stack.enter_context(throwaway_folder("demo")))
-        if beside and (running := running_url(folder)):
-            url = running
-        else:
-            server = await stack.enter_async_context(embedded_server(folder))
-            url, servers = server.url, [server]
-        log.debug("the embedded server listens at %s", url)
-    # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages and is read; each
-    # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
-    streams = len(streams_of(settings))
-    connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 2
-    whole_prefix = settings.redis.prefix + (prefix if throwaway else "")
-    return await stack.enter_async_context(open_store(url, connections=connections, prefix=whole_prefix)), servers
 
 
 async def _clear(pipe: Pipe) -> None:
@@ -248,7 +297,7 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         ),
         requests=requests,
         hosts=[settings.http.host, *settings.http.allowed_hosts],
-        demo=_is_demo(settings),
+        demo=is_demo(settings),
         description=openapi({name: board.kept for name, board in pipe.boards.items()}),
     )
     watched.viewers = lambda: api.live.viewers

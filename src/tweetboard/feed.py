@@ -31,6 +31,7 @@ from tweetboard.sources import keep_ids_s
 from tweetboard.store import Store
 from tweetboard.supervision import StreamState
 from tweetboard.volume import LATE_S, Lag, Volume
+from tweetboard.watchdog import Work
 
 FIRST_REPORT_S, REPORT_S = 1.0, 10.0
 """What came to nothing is logged so soon after a quiet time, and at most so often."""
@@ -45,6 +46,9 @@ EXPECTED: Final = frozenset(
     {"bot", "delete", "edit", "hashtag", "language", "limit", "scrub_geo", "status_withheld", "user_withheld"}
 )
 """What a healthy stream also says, and what somebody wants left out; counted, but not worth a line in the log."""
+
+WORK_LIMIT_S: Final = 60.0
+"""What has been read is published by then, and a connection that has said nothing for too long is made anew."""
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +226,17 @@ class Feed:
             status, behind_s = "catching up", int(self.lag.behind_s // 60 * 60)
         left_out = int(float(f"{self.skipped.undelivered:.2g}"))
         return Condition(status, since, detail, behind_s, round(state.gap_s, 1), left_out)
+
+    def work(self, *, available: bool) -> dict[str, Work]:
+        """Say what the stream's client and its publisher have to do; `available` says whether Redis is."""
+        state, published, stall_s = self.state, self.publisher.published, self.stall_timeout_s
+        left = self.publisher.outstanding_names
+        heard = (state.received_bytes, state.connects)
+        is_due = state.live and stall_s > 0 and not self.publisher.held_up
+        return {
+            "stream": Work(is_due and available, heard, stall_s + WORK_LIMIT_S),
+            "publisher": Work(left > 0 and available, (published.batches, left), WORK_LIMIT_S),
+        }
 
     def described(self) -> tuple[bool, str]:
         """Say whether all is well with the stream, and how it goes in some words."""

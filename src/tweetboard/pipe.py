@@ -25,6 +25,7 @@ from tweetboard.settings import Settings
 from tweetboard.store import Store
 from tweetboard.subscriber import Subscriber
 from tweetboard.waiting import first_of, within
+from tweetboard.watchdog import Work
 
 SUBSCRIBE_TIMEOUT_S: Final = 2.0
 """Serving does not wait longer for the subscriptions: without Redis, HTTP says so, and the journal fills the gap."""
@@ -35,13 +36,17 @@ DRAIN_TIMEOUT_S: Final = 2.5
 ASK_AGAIN_S, LOOK_AGAIN_S = 1.0, 60.0
 """How soon Redis's settings, which an operator may change at any time, are looked at after no answer, and after one."""
 
+APPLY_LIMIT_S: Final = 60.0
+"""A board that is behind, or a server of our own that does not answer, has come a step further by then."""
+
 log = logging.getLogger(__name__)
 
 
 class Pipe:
     """The parts between streams, given by name with the place of each, and the boards; made but not running.
 
-    `titles` are what people call the streams. Windows go by `clock`, Unix seconds; None: by the newest post.
+    `titles` are what people call the streams, `holder` is this instance's name. Windows go by `clock`, Unix seconds;
+    None: by the newest post.
     """
 
     def __init__(
@@ -52,8 +57,9 @@ class Pipe:
         titles: Mapping[str, str] | None = None,
         *,
         clock: Callable[[], float] | None = time.time,
+        holder: str = "",
     ) -> None:
-        holder = instance_name()
+        holder = holder or instance_name()
         self.store = store
         boards, paths = boards_of(settings)
         unmet = UnmetPaths(paths, len(streams))
@@ -82,6 +88,7 @@ class Pipe:
             board.lease = self.bare
         self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
         self.cautions: list[str] = []
+        self._owns_redis = False
 
     def _counts(self) -> bool:
         """Whether any stream is known to be ours: as a standby we may be on another machine, whose clock is another."""
@@ -95,6 +102,7 @@ class Pipe:
     @asynccontextmanager
     async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
         """Run everything that must be there before the first post; yields the group that a failure of it ends."""
+        self._owns_redis = bool(watched)
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(server.watch(), name="embedded") for server in watched]
             background += [group.create_task(one.run(), name=f"board {name}") for name, one in self.subscribers.items()]
@@ -142,6 +150,12 @@ class Pipe:
                 f"stopped with {left} names read but not on the boards: {self.store.trouble or 'too slow'}"
             )
 
+    async def handed_over(self, publishing: asyncio.Task[None], stopping: asyncio.Event) -> None:
+        """Wait until all that was read is on the boards, so that another pipe can go on; a stop has its own way."""
+        for feed in self.feeds.values():
+            feed.publisher.hands_over = True
+        await first_of(stopping.wait(), asyncio.wait([publishing]))
+
     @property
     def posts(self) -> int:
         """How many posts have been read."""
@@ -177,15 +191,33 @@ class Pipe:
             parts[name] = (subscribed, f"{behind} batches behind" if subscribed else "channel not subscribed")
         return parts
 
-    async def reload_whenever(self, asked: asyncio.Event) -> None:
-        """Read the blocklist again each time `asked` is set; one that cannot be read leaves things as they are."""
-        while True:
-            await asked.wait()
-            asked.clear()
-            try:
-                log.info("%d names are not shown", self.blocklist.load())
-            except ConfigurationError as error:
-                log.error("the names that are not shown stay as they were: %s", error)  # noqa: TRY400 - the user's fault
+    def summary(self) -> str:
+        """Say in a line how it does: what does not work, or how the streams do."""
+        parts = self.described()
+        troubles = [f"{name}: {detail}" for name, (ok, detail) in parts.items() if not ok]
+        doing = [f"{feed.title} {feed.condition().status}" for feed in self.feeds.values()]
+        return "; ".join(troubles or doing)
+
+    def work(self) -> dict[str, Work]:
+        """Say what each part has to do, for whoever watches whether it gets on."""
+        parts: dict[str, Work] = {}
+        for feed in self.feeds.values():
+            parts |= {f"{part} {feed.title}": work for part, work in feed.work(available=self.store.available).items()}
+        parts["redis"] = Work(self._owns_redis and not self.store.available, self.store.round_trips, APPLY_LIMIT_S)
+        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
+        for name, subscriber in self.subscribers.items():
+            behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)
+            heard = subscriber.heard
+            due = behind > 0 and self.store.available
+            parts[f"board {name}"] = Work(due, (heard.applies, heard.catch_ups), APPLY_LIMIT_S)
+        return parts
+
+    def reload(self) -> None:
+        """Read the blocklist again; one that cannot be read leaves things as they are."""
+        try:
+            log.info("%d names are not shown", self.blocklist.load())
+        except ConfigurationError as error:
+            log.error("the names that are not shown stay as they were: %s", error)  # noqa: TRY400 - the user's fault
 
     async def _let_time_pass(self, board: Scoreboard) -> None:
         """Take out of a board's windows what has left them, as soon as it has."""

@@ -59,7 +59,8 @@ class Publisher:
 
     `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
     ids of posts are kept for an upstream whose refill repeats them, 0 for none. A post without a time is of now,
-    or, `by_newest`, of when the newest post so far was.
+    or, `by_newest`, of when the newest post so far was. Where it `hands_over`, its lease is left for the next publisher
+    of this instance.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Publisher:
         keep_ids_s: int = 0,
     ) -> None:
         self._store = store
-        self.by_newest = False
+        self.by_newest = self.hands_over = False
         self._newest = 0
         self._journal = journal
         self._lease = lease
@@ -222,7 +223,8 @@ class Publisher:
             await self._journal.look(session.token, source.heard_until)
         except StoreUnavailable as error:
             log.debug("until when upstream was heard is not noted: %s", error)
-        await self._lease.release()
+        if not self.hands_over:
+            await self._lease.release()
 
     async def _read(self, session: Session, begun: Begun, source: Source, decoder: Decodes) -> None:
         """Gather what the source yields, as long as the boards keep up; what was read before a failure still counts."""

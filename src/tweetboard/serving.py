@@ -7,11 +7,12 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage
@@ -35,19 +36,70 @@ MAX_KNOWN_HOSTS: Final = 1_000
 log = logging.getLogger(__name__)
 
 
+async def bound(host: str, port: int) -> list[socket.socket]:
+    """Listen at every address of a host; port 0 is any free one. Raises `OSError` where it cannot be had."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets, trouble = list[socket.socket](), OSError(errno.EADDRNOTAVAIL, "it has no address")
+    try:
+        for family, kind, number, _, address in dict.fromkeys(found):
+            try:
+                sockets.append(_listener(family, kind, number, address))
+            except OSError as error:
+                trouble = error
+                if error.errno != errno.EADDRNOTAVAIL:  # a machine without IPv6 may know localhost by both
+                    raise
+        if not sockets:
+            raise trouble
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def _listener(family: int, kind: int, number: int, address: Any) -> socket.socket:  # noqa: ANN401 - as the family has it
+    listener = socket.socket(family, kind, number)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 @asynccontextmanager
 async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve an application; yields its address as a URL. Raises `OSError` where the port cannot be had."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(one) for one in await bound(host, port)]
+        async with serving_on(application, sockets) as address:
+            yield address
+
+
+@asynccontextmanager
+async def serving_on(application: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[str]:
+    """Serve an application on sockets that listen, and go on doing so behind it; yields its address as a URL."""
     runner = _Runner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
-        await site.start()
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield f"http://{shown}:{bound[1]}"
+        for one in sockets:
+            await web.SockSite(runner, one.dup(), backlog=BACKLOG).start()
+        yield _url(runner.addresses[0])
     finally:
         await runner.cleanup()
+
+
+def _url(bound: Any) -> str:  # noqa: ANN401 - as the kind of socket has it
+    """Write down where a socket listens: a host and a port, or a path."""
+    if not isinstance(bound, tuple):
+        return f"http+unix://{quote(bound, safe='')}"
+    host, port, *_ = bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class _Connection(web.RequestHandler):

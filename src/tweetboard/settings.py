@@ -170,6 +170,10 @@ _board_key = _must(
     lambda key: key != "" and key.isprintable() and not key.startswith("tweetboard:"),
     "is empty, has control characters, or begins with 'tweetboard:', which is kept for tweetboard's own keys",
 )
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("auto", "text", "logfmt", "json")
+_log_level = _must(LOG_LEVELS.__contains__, f"is not one of {', '.join(LOG_LEVELS)}")
+_log_format = _must(LOG_FORMATS.__contains__, f"is not one of {', '.join(LOG_FORMATS)}")
 _store = _must(STORES.__contains__, f"is not one of {', '.join(STORES)}")
 _format = _must(FORMATS.__contains__, f"is not one of {', '.join(FORMATS)}")
 _path = _must(lambda path: path.isprintable() and not re.match("~[^/]", path), "is not the path of a file or folder")
@@ -237,6 +241,13 @@ class FilterSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     blocklist: Annotated[str, _path] = ""
 
 
+class LogSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is said on standard error, and how; `auto` is text on a terminal and key=value elsewhere."""
+
+    level: Annotated[str, _log_level] = "info"
+    format: Annotated[str, _log_format] = "auto"
+
+
 class BoardSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One board: its sorted set, what it counts, its windows, and the half-life of its trending scores ("" is off).
 
@@ -263,9 +274,30 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis: RedisSettings = msgspec.field(default_factory=RedisSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     filter: FilterSettings = msgspec.field(default_factory=FilterSettings)
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
     boards: dict[str, BoardSettings] = msgspec.field(
         default_factory=lambda: {name: BoardSettings(key=key) for name, key in _BOARDS.items()}
     )
+
+
+def with_live(settings: Settings, wanted: Settings) -> Settings:
+    """Give the settings with what of the `wanted` ones can change while a daemon runs."""
+    http = msgspec.structs.replace(settings.http, allowed_hosts=wanted.http.allowed_hosts)
+    return msgspec.structs.replace(settings, boards=wanted.boards, filter=wanted.filter, log=wanted.log, http=http)
+
+
+def differences(settings: Settings, other: Settings) -> list[str]:
+    """Name the keys that differ, or the tables that only one of them has."""
+    return list(_differences(msgspec.to_builtins(settings), msgspec.to_builtins(other), ""))
+
+
+def _differences(one: dict[str, object], other: dict[str, object], path: str) -> Iterator[str]:
+    for name in one | other:
+        first, second = one.get(name), other.get(name)
+        if isinstance(first, dict) and isinstance(second, dict) and name != "headers":
+            yield from _differences(first, second, f"{path}{name}.")
+        elif first != second:
+            yield f"{path}{name}"
 
 
 class Stream(NamedTuple):

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tweetboard.answers import Problem
-from tweetboard.api import BoardAnswer, Index
+from tweetboard.api import BoardAnswer, Index, Readiness
 from tweetboard.board.windows import ALL
 from tweetboard.errors import BoardsUnavailable
 
@@ -58,6 +58,10 @@ class Boards:
             names = [name for name, link in known.items() if view.window in link.windows] or list(known)
         return [await self._board(name, view) for name in names]
 
+    async def readiness(self) -> Readiness:
+        """Ask how each part of the daemon does; raises `BoardsUnavailable` where nobody says."""
+        return self._decoded(await self._get("/readyz", also=(503,)), Readiness)
+
     async def _board(self, name: str, view: View) -> BoardAnswer:
         path = f"/{quote(name, safe='')}?window={quote(view.window)}&limit={view.limit}&history=1"
         etag, before = self._known.get(path, ("", None))
@@ -73,7 +77,7 @@ class Boards:
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise BoardsUnavailable(f"{self._client.base_url}: what answers there is no tweetboard: {error}") from error
 
-    async def _get(self, path: str, etag: str = "") -> bytes:
+    async def _get(self, path: str, etag: str = "", also: Sequence[int] = ()) -> bytes:
         try:
             response = await self._client.get(path, headers={"If-None-Match": etag} if etag else {})
         except httpx.HTTPError as error:
@@ -81,7 +85,7 @@ class Boards:
             where = self._client.base_url
             raise BoardsUnavailable(f"nobody serves boards at {where}: {told}; --from URL says where") from error
         self._etag = response.headers.get("ETag", "")
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.status_code not in also:
             raise BoardsUnavailable(f"{self._client.base_url}: {_refusal(response)}")
         return response.content
 

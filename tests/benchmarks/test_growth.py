@@ -25,7 +25,12 @@ WINDOWS: Final = ("5m", "15m", "1h", "6h", "24h")
 FILL_NAMES: Final = 20_000
 
 _FILL: Final = """
-for author = ARGV[1], ARGV[2] do redis.call('ZADD', KEYS[1], 1, 'town' .. author % 97 .. '_' .. author) end
+local leads = ARGV[3] == 'zset' or ARGV[1] == '0' -- of leaders the first step's
+for author = ARGV[1], ARGV[2] do
+  local name = 'town' .. author % 97 .. '_' .. author
+  if leads then redis.call('ZADD', KEYS[1], 1, name) else redis.call('HSET', KEYS[1] .. ':rest', name, 1) end
+end
+if ARGV[3] ~= 'zset' then redis.call('SET', KEYS[1] .. ':floor', 1) end
 """
 
 
@@ -37,6 +42,7 @@ class Case:
     population: Population
     names: int = 0
     settings: str = ALL_TIME
+    store: str = "zset"
 
 
 def test_growth(tmp_path: Path) -> None:
@@ -86,7 +92,7 @@ def measured(folder: Path, cases: list[Case]) -> list[float]:
 def rate(folder: Path, case: Case, posts: Posts) -> float:
     with ExitStack() as stack:
         server = stack.enter_context(valkey(folder / "valkey"))
-        fill(server, case.names)
+        fill(server, case.names, case.store)
         source, url = stack.enter_context(upstream(folder, posts))
         stack.enter_context(daemon(folder, url, server.url, case.settings))
         assert source.line() == "connected"
@@ -101,8 +107,8 @@ def rate(folder: Path, case: Case, posts: Posts) -> float:
         return posts.count / (end - begin)
 
 
-def fill(server: Server, names: int) -> None:
-    """Put so many names on the board of usernames."""
+def fill(server: Server, names: int, store: str) -> None:
+    """Put so many names on the board of usernames, as it keeps them in such a store."""
     script = server.client.register_script(_FILL)
     for begin in range(0, names, FILL_NAMES):
-        script(keys=[BOARDS["usernames"]], args=[begin, min(begin + FILL_NAMES, names) - 1])
+        script(keys=[BOARDS["usernames"]], args=[begin, min(begin + FILL_NAMES, names) - 1, store])

@@ -21,6 +21,7 @@ from typing import Any, Final
 from faults.proxy import Proxy, tcp_proxy, unix_proxy
 from faults.truth import BOARDS, Outcome, Scores, Snapshot, Truth, empty
 from processes import Daemon, daemon
+from tweetboard.boards import LEADERS
 from tweetboard.embedded import find_binary
 from tweetboard.errors import StoreUnavailable
 from tweetboard.store import Store, open_store
@@ -31,8 +32,11 @@ SEED: Final = int(os.environ.get("TWEETBOARD_TEST_SEED", "20261122"))
 STREAM: Final = "faults"
 STREAM_KEY: Final = f"tweetboard:{STREAM}"
 
-FLOOR: Final = 5
-"""Names of the board of leaders begin in its rest, and leave it with more posts than that, as on one of very many."""
+FLOOR, GREAT = 5, 1_000_000
+"""Names of the board of leaders begin in its rest, and leave it with more posts than the first, as on one of very many.
+
+It has as many leaders as it wants already, with as many posts as the second, whom nobody looks at.
+"""
 
 POLL_S: Final = 0.1
 SETTLE_TIMEOUT_S: Final = 60.0
@@ -44,11 +48,17 @@ local boards = {}
 for i = 2, #KEYS do
   local applied = redis.call('HGET', KEYS[i] .. ':applied', ARGV[1])
   local window = redis.call('ZRANGE', KEYS[i] .. ':window:24h', 0, -1, 'WITHSCORES')
-  local rows = redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')
+  local rows = redis.call('ZRANGE', KEYS[i], '-inf', '(' .. ARGV[2], 'BYSCORE', 'WITHSCORES')
   for _, word in ipairs(redis.call('HGETALL', KEYS[i] .. ':rest')) do rows[#rows + 1] = word end
   boards[#boards + 1] = {applied, rows, window}
 end
 return {state, journal, boards}
+"""
+
+
+_LEADERS: Final = """
+for number = 1, ARGV[1] do redis.call('ZADD', KEYS[1], ARGV[2], 'leader ' .. number) end
+redis.call('SET', KEYS[1] .. ':floor', ARGV[3])
 """
 
 
@@ -159,7 +169,7 @@ class Rig:
 
     async def snapshot(self, store: Store) -> Snapshot:
         """Read everything in one step; raises `StoreError`."""
-        reply: Any = await store.execute("EVAL", _SNAPSHOT, 3, STREAM_KEY, *BOARDS.values(), STREAM)
+        reply: Any = await store.execute("EVAL", _SNAPSHOT, 3, STREAM_KEY, *BOARDS.values(), STREAM, GREAT)
         (owner, seq, position), entries, boards = reply
         journal = {}
         for entry_id, flat in entries:
@@ -333,8 +343,9 @@ async def a_rig(
         await stack.enter_async_context(server.running())
         socket = str(folder / "proxy.sock")
         to_redis = await stack.enter_async_context(unix_proxy(socket, str(server.socket)))
-        async with server.connected() as store:
-            await store.execute("SET", f"{BOARDS['usernames']}:floor", FLOOR)
+        if kind is Rig:
+            async with server.connected() as store:
+                await store.execute("EVAL", _LEADERS, 1, BOARDS["usernames"], LEADERS, GREAT, FLOOR)
         arguments = ["--stream", f"http://127.0.0.1:{stream_port}/stream", "--redis", f"unix://{socket}"]
         environ = {"TWEETBOARD_STREAM_NAME": STREAM, "TWEETBOARD_BOARDS_USERNAMES_STORE": "leaders"}
         rig = kind(folder, rng, server, truth, upstream, to_stream, to_redis, arguments, environ, stack)

@@ -183,7 +183,7 @@ async def test_a_redis_that_may_lose_scores_is_named_at_the_start_and_in_readyz(
         async with daemon(folder, "--redis", redis_url(folder / "r")) as running:
             await running.ready()
             async with asyncio.timeout(10):
-                while running.errors.count("WARNING redis at") < 2:
+                while running.errors.count("level=warning part=pipe") < 2:
                     await asyncio.sleep(0.02)
             status, answer = await running.get("/readyz")
     parts = answer["parts"]

@@ -36,7 +36,7 @@ class Page(msgspec.Struct, frozen=True):
     """A part of a board from the top down; `total` counts all names on it.
 
     A score can be too low by `lacking` at most: so much may a name have had when it was let go, to come back later.
-    Where only the first `ranked` have a rank, no page goes on beyond them.
+    Where `ranked` is given, pages end behind so many names.
     """
 
     total: int

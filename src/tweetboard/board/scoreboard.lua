@@ -49,12 +49,9 @@ local function subtract_post(post, from_windows)
   local time, words, step = post[1], post[2], post[4]
   for i = 1, #words, 2 do
     local name = words[i]
-    local score = tonumber(redis.call('ZSCORE', board, name) or 0)
-    if score > 1 then
-      redis.call('ZADD', board, score - 1, name)
+    if take_one(name) > 0 then
       unspell(name, words[i + 1])
     else
-      redis.call('ZREM', board, name)
       redis.call('HDEL', shown, name)
       redis.call('HDEL', seen, name)
     end
@@ -100,7 +97,7 @@ local function add(stream, now, kept_text, at)
     subtract_post(post, from_windows)
   end
   write_memory(step)
-  settle(kept.leaders, #names)
+  settle(kept.leaders)
   if kept.max_members > 0 then trim(kept.max_members, #names) end
   return cleared
 end
@@ -221,7 +218,7 @@ end
 -- Copy what a board is into four keys that live for so many seconds. Answers how many names it has, what its scores can
 -- lack, what it has applied.
 local function copy()
-  for i, key in ipairs({board, shown, seen, rest_key()}) do
+  for i, key in ipairs({board, shown, seen, has_rest() and rest_key()}) do
     redis.call('COPY', key, KEYS[4 + i])
     redis.call('EXPIRE', KEYS[4 + i], ARGV[2])
   end

@@ -1,0 +1,128 @@
+"""From the settings to what they name, opened: the Redis server, a store on it, the streams' connections.
+
+What lives here: opening, each as a part of somebody's stack. What must not: counting, or how long anything is open
+(daemon.py).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tweetboard.board.reads import STEPS
+from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
+from tweetboard.feed import Feed
+from tweetboard.presets import Place, place_of
+from tweetboard.relay import Relay
+from tweetboard.settings import DEMO, EMBEDDED, Settings, StreamSettings, data_dir, streams_of
+from tweetboard.simulate import demo_server
+from tweetboard.sources import open_stream
+from tweetboard.store import Store, open_store
+from tweetboard.supervision import Supervised
+
+log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """A Redis server: where it is, what stands before every key and channel, and the private one where it is that."""
+
+    url: str
+    prefix: str
+    servers: Sequence[EmbeddedServer]
+
+
+@dataclass(frozen=True)
+class Upstreams:
+    """The streams by name: their places, what people call them, their clients, and the relays that read these.
+
+    They outlive the feeds that read them at any time.
+    """
+
+    places: dict[str, Place] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    clients: dict[str, Supervised] = field(default_factory=dict)
+    relays: dict[str, Relay] = field(default_factory=dict)
+    _feeds: dict[str, Feed] = field(default_factory=dict)
+
+    def read_by(self, feeds: Mapping[str, Feed]) -> None:
+        """Let these feeds know their clients, and the clients them, from now on."""
+        self._feeds.update(feeds)
+        for name, feed in feeds.items():
+            client = self.clients[name]
+            client.on_connected = feed.skipped.connected
+            feed.state, feed.on_posts = client.state, client.data_flowed
+
+    def keep(self) -> None:
+        """Let no connection end because its reader does: another one follows."""
+        for relay in self.relays.values():
+            relay.keeps = True
+
+    def stall_timeout_s(self, name: str, settings: StreamSettings) -> float:
+        """How long a stream may say nothing at all: what is set, else what is usual for the format as it turned out."""
+        return settings.stall_timeout_s or self._feeds[name].stall_timeout_s
+
+
+async def open_upstreams(stack: AsyncExitStack, settings: Settings) -> Upstreams:
+    """Make the clients of all streams; nothing is connected yet."""
+    found = Upstreams()
+    for name, stream in streams_of(settings).items():
+        place = await opened_place(stack, stream.settings)
+        client = await stack.enter_async_context(
+            open_stream(stream.settings, place, stream.table, partial(found.stall_timeout_s, name, stream.settings))
+        )
+        client.title = f"stream {stream.title}"
+        found.places[name], found.titles[name] = place, stream.title
+        found.clients[name], found.relays[name] = client, Relay(client)
+    return found
+
+
+async def opened_place(stack: AsyncExitStack, stream: StreamSettings) -> Place:
+    """Say where a stream is; the demo's is opened."""
+    place = place_of(stream.url, stream.format)
+    return place if stream.url != DEMO else Place(await stack.enter_async_context(demo_server()), place.format)
+
+
+async def opened_redis(
+    stack: AsyncExitStack,
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    throwaway: bool,
+    prefix: str,
+    beside: bool = False,
+) -> Opened:
+    """Say where Redis is, and start the embedded server where that is what is wanted.
+
+    What is `throwaway` never mixes with real boards: a folder of its own, or keys under `prefix` in a given Redis.
+    `beside` another daemon that has the folder, its server is used.
+    """
+    url, servers = settings.redis.url, list[EmbeddedServer]()
+    if url == EMBEDDED:
+        folder = data_dir(settings, environ)
+        sweep_throwaway_folders()
+        if throwaway:
+            folder = Path(stack.enter_context(throwaway_folder("demo")))
+        if beside and (running := running_url(folder)):
+            url = running
+        else:
+            server = await stack.enter_async_context(embedded_server(folder))
+            url, servers = server.url, [server]
+        log.debug("the embedded server listens at %s", url)
+    return Opened(url, settings.redis.prefix + (prefix if throwaway else ""), servers)
+
+
+async def opened_store(stack: AsyncExitStack, settings: Settings, opened: Opened) -> Store:
+    """Open a store with as many connections as the settings' boards and streams can use at once."""
+    # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages and is read; each
+    # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
+    streams = len(streams_of(settings))
+    connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 2
+    return await stack.enter_async_context(open_store(opened.url, connections=connections, prefix=opened.prefix))
+
+
+def is_demo(settings: Settings) -> bool:
+    """Whether nothing but the demo is counted."""
+    return not settings.streams and settings.stream.url == DEMO

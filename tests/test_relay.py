@@ -1,0 +1,187 @@
+"""A connection is read on by the next reader where the last stopped, and by nobody it is not meant for."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from tweetboard import relay as module
+from tweetboard.errors import StreamLost
+from tweetboard.framing import Block
+from tweetboard.relay import Relay
+
+
+class Upstream:
+    """Blocks by number, one each time that `more` is called; it counts connections, and those that are open."""
+
+    def __init__(self, *, rewinds: bool = True) -> None:
+        self.heard_until = 7.0
+        self.asked: list[tuple[str, float]] = []
+        self.open = 0
+        self.failure: Exception | None = None
+        self._rewinds = rewinds
+        self.at = self._until = 0
+        self._more = asyncio.Event()
+
+    def more(self, blocks: int) -> None:
+        self._until += blocks
+        self._more.set()
+
+    async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+        self.asked.append((position, heard_until))
+        self.open += 1
+        if self._rewinds:
+            self.at = int(position or 0)
+        try:
+            while True:
+                while self.at < self._until:
+                    self.at += 1
+                    yield Block(lines=b"%d\n" % self.at), str(self.at) if self._rewinds else ""
+                if self.failure is not None:
+                    raise self.failure
+                self._more.clear()
+                await self._more.wait()
+        finally:
+            self.open -= 1
+
+
+@asynccontextmanager
+async def running(upstream: Upstream) -> AsyncIterator[Relay]:
+    relay = Relay(upstream)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(relay.run())
+        yield relay
+        task.cancel()
+
+
+async def taken(relay: Relay, count: int, position: str = "") -> list[bytes]:
+    """Take so many blocks, and go."""
+    found: list[bytes] = []
+    async with aclosing(relay.blocks(position)) as blocks:
+        async for block, _ in blocks:
+            found.append(block.lines)
+            if len(found) == count:
+                break
+    return found
+
+
+@pytest.mark.parametrize("rewinds", [False, True])
+async def test_the_next_reader_goes_on_over_the_same_connection(*, rewinds: bool) -> None:
+    async with running(upstream := Upstream(rewinds=rewinds)) as relay:
+        upstream.more(3)
+        reading = relay.blocks("")
+        first = [(await anext(reading))[0].lines for _ in range(3)]
+        relay.keeps = True
+        await reading.aclose()
+        upstream.more(2)
+        second = await taken(relay, 2, "3" if rewinds else "")
+    assert (first, second) == ([b"1\n", b"2\n", b"3\n"], [b"4\n", b"5\n"])
+    assert upstream.asked == [("", 0.0)]
+    assert upstream.open == 0
+
+
+async def test_a_reader_that_is_cancelled_at_any_moment_takes_nothing_with_it() -> None:
+    upstream, seen = Upstream(rewinds=False), list[bytes]()
+    async with running(upstream) as relay:
+        for turns in range(30):
+            upstream.more(3)
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(_collect(relay, seen))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                relay.keeps = True
+                reading.cancel()
+        upstream.more(1)
+        seen += await taken(relay, 91 - len(seen))
+    assert seen == [b"%d\n" % number for number in range(1, 92)]
+    assert len(upstream.asked) == 1
+
+
+async def _collect(relay: Relay, seen: list[bytes]) -> None:
+    async with aclosing(relay.blocks("")) as blocks:
+        async for block, _ in blocks:
+            seen.append(block.lines)
+
+
+async def test_who_goes_on_from_elsewhere_gets_a_connection_of_its_own() -> None:
+    upstream = Upstream()
+    async with running(upstream) as relay:
+        upstream.more(9)
+        reading = relay.blocks("")
+        await anext(reading)
+        relay.keeps = True
+        await reading.aclose()
+        assert await taken(relay, 1, "5") == [b"6\n"]
+    assert [position for position, _ in upstream.asked] == ["", "5"]
+
+
+async def test_without_a_wish_to_keep_it_the_connection_ends_with_its_reader() -> None:
+    upstream = Upstream(rewinds=False)
+    async with running(upstream) as relay:
+        upstream.more(1)
+        assert await taken(relay, 1) == [b"1\n"]
+        while upstream.open:
+            await asyncio.sleep(0)
+        upstream.more(1)
+        assert await taken(relay, 1) == [b"2\n"]
+    assert len(upstream.asked) == 2
+
+
+async def test_a_connection_that_nobody_takes_over_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile another instance may have the stream, and count what it brings."""
+    monkeypatch.setattr(module, "HANDOVER_S", 0.01)
+    upstream = Upstream(rewinds=False)
+    async with running(upstream) as relay:
+        upstream.more(1)
+        reading = relay.blocks("")
+        await anext(reading)
+        relay.keeps = True
+        await reading.aclose()
+        while upstream.open:
+            await asyncio.sleep(0)
+        upstream.more(1)
+        await taken(relay, 1)
+    assert len(upstream.asked) == 2
+
+
+async def test_what_has_not_been_taken_is_not_read_ahead_of() -> None:
+    upstream = Upstream()
+    async with running(upstream) as relay:
+        upstream.more(100)
+        reading = relay.blocks("")
+        await anext(reading)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert upstream.at <= 3
+        await reading.aclose()
+
+
+async def test_a_failure_comes_behind_what_came_before_it() -> None:
+    upstream = Upstream()
+    upstream.failure = StreamLost("gone")
+    async with running(upstream) as relay:
+        upstream.more(2)
+        reading = relay.blocks("", 5.0)
+        assert [(await anext(reading))[0].lines for _ in range(2)] == [b"1\n", b"2\n"]
+        with pytest.raises(StreamLost, match="gone"):
+            await anext(reading)
+        with pytest.raises(StreamLost, match="gone"):
+            await anext(relay.blocks("2"))
+    assert upstream.asked == [("", 5.0), ("2", 0.0)]
+    assert relay.heard_until == 7.0
+
+
+async def test_the_end_of_a_source_ends_the_reading() -> None:
+    class Short:
+        heard_until = 0.0
+
+        async def blocks(self, _: str, __: float = 0.0) -> AsyncGenerator[tuple[Block, str], None]:
+            yield Block(lines=b"1\n"), "1"
+
+    relay = Relay(Short())
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(relay.run())
+        assert [block.lines async for block, _ in relay.blocks("")] == [b"1\n"]
+        assert [block.lines async for block, _ in relay.blocks("")] == [b"1\n"]
+        task.cancel()
