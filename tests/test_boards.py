@@ -2,7 +2,9 @@
 
 import pytest
 
-from tweetboard.boards import boards_of, bucket_s_of
+from tweetboard.blocklist import MAX_NAMES
+from tweetboard.board.rows import RANKED
+from tweetboard.boards import LEADERS, boards_of, bucket_s_of
 from tweetboard.formats.paths import Path
 from tweetboard.posts import Post
 from tweetboard.settings import STORES, BoardSettings, Settings, StreamSettings
@@ -58,8 +60,12 @@ def test_a_board_of_leaders_is_told_how_many() -> None:
     boards = {name: BoardSettings(key=name, field="author", store=name) for name in STORES}
     assert {name: board.kept.leaders for name, board in boards_of(Settings(boards=boards))[0].items()} == {
         "zset": 0,
-        "leaders": 10_000,
+        "leaders": 12_000,
     }
+
+
+def test_leaders_are_enough_though_many_are_hidden() -> None:
+    assert MAX_NAMES + RANKED < LEADERS
 
 
 def test_posts_are_gathered_in_buckets_that_all_windows_are_made_of() -> None:

@@ -12,8 +12,11 @@ from tweetboard.formats.paths import Path
 from tweetboard.posts import Channel, authors, field, hashtags
 from tweetboard.settings import FIELDS, Settings, streams_of
 
-LEADERS: Final = 10_000
-"""So many names, or up to twice as many, stand in the sorted set of a board that keeps only its leaders there."""
+LEADERS: Final = 12_000
+"""So many names, or up to twice as many, stand in the sorted set of a board that keeps only its leaders there.
+
+With all names hidden that a blocklist can have, there are still as many as one page and its ranks before need.
+"""
 
 
 class Board(NamedTuple):
