@@ -1,6 +1,9 @@
 """What Prometheus reads: everything that the parts count, under names by its rules, and never a user's name."""
 
 import re
+import shutil
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tweetboard import __version__
+from tweetboard.channel import Message
 from tweetboard.feed import Feed
 from tweetboard.follower import Heard
 from tweetboard.metrics import Watched
@@ -138,12 +142,33 @@ def test_before_anything_has_happened_there_is_already_everything_without_a_word
 def test_names_are_by_prometheuss_rules(busy: Parts) -> None:
     families = busy.families()
     assert len({family.name for family in families}) == len(families)
-    for family in families:
+    ours = [family for family in families if not family.name.startswith("process_")]  # those are the library's
+    for family in ours:
         assert re.fullmatch(r"tweetboard_[a-z]+(_[a-z]+)*", family.name)
-        assert family.type in ("counter", "gauge")
+        assert family.type in ("counter", "gauge", "histogram")
         assert family.documentation.endswith(".")
         for sample in family.samples:
             assert sample.name.endswith("_total") is (family.type == "counter")
+
+
+def test_promtool_has_nothing_to_say_against_them(busy: Parts) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool")
+    done = subprocess.run([promtool, "check", "metrics"], input=busy.watched.render(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_how_long_steps_took_and_how_old_names_were_is_told(parts: Parts) -> None:
+    message = Message("x", "me", 1, [(int(time.time()) - 3, 2), (int(time.time()) - 100, 1)], ["a", "b", "c"])
+    parts.heard["usernames"].applied([message], 0.004)
+    assert parts.value("apply_seconds_count", board="usernames") == 1
+    assert parts.value("apply_seconds_bucket", board="usernames", le="0.0025") == 0
+    assert parts.value("apply_seconds_bucket", board="usernames", le="0.005") == 1
+    assert parts.value("post_lag_seconds_bucket", board="usernames", le="5.0") == 2
+    assert parts.value("post_lag_seconds_bucket", board="usernames", le="+Inf") == 3
+    assert parts.value("post_lag_seconds_count", board="hashtags") == 0
+    assert parts.value("applied_timestamp_seconds", board="usernames") == pytest.approx(time.time(), abs=5)
 
 
 def test_no_sample_stands_there_twice(busy: Parts) -> None:
@@ -155,7 +180,7 @@ def test_labels_are_few_fixed_words_and_never_a_users_name(busy: Parts) -> None:
     assert "alice" in busy.skipped.examples["broken_json"], "which is for the log alone"
     assert b"alice" not in busy.watched.render()
     labels = {label for sample in busy.samples() for label in sample.labels}
-    assert labels == {"version", "cause", "reason", "route", "status", "board", "stream"}
+    assert labels == {"version", "cause", "reason", "route", "status", "board", "stream", "le"}
 
 
 def test_a_word_with_anything_in_it_is_still_one_label(parts: Parts) -> None:

@@ -29,6 +29,7 @@ class Board:
         self.store = store
         self.key = key
         self.seq = 0
+        self.now = NOW
         self.hidden: tuple[str, ...] = ()
         self.keep(leaders)
 
@@ -36,7 +37,7 @@ class Board:
         """Go on as a daemon does that is configured so."""
         kept = Kept((DAY,), 3600, leaders=leaders, forget_s=forget_s, max_members=max_members)
         self.scores = Scoreboard(
-            self.store, "hashtags", self.key, fold, kept=kept, clock=lambda: NOW, hidden=lambda: self.hidden
+            self.store, "hashtags", self.key, fold, kept=kept, clock=lambda: self.now, hidden=lambda: self.hidden
         )
 
     async def begin(self) -> "Board":
@@ -294,6 +295,40 @@ async def test_what_is_no_number_in_the_rest_stops_nothing(store: Store, leaders
     row, _ = await board.scores.near("tea")
     assert row is not None
     assert row.score == 3
+
+
+async def test_a_name_without_a_rank_has_no_change_of_it(store: Store) -> None:
+    board = await Board(store).begin()
+    await board.apply(*NAMES, *NAMES[:11])
+    for minute in (0, 60, 120):
+        board.now = NOW + minute
+        await board.apply("t1")
+        await board.scores.age()
+    leader, _ = await board.scores.near("t1")
+    below, _ = await board.scores.near("t11")
+    assert leader is not None
+    assert below is not None
+    assert (leader.change, below.rank, below.change) == (0, None, msgspec.UNSET)
+
+
+async def test_a_step_moves_no_more_names_than_nobody_waits_for(store: Store) -> None:
+    board = await Board(store, leaders=50).begin()
+    await board.apply(*(f"t{number}" for number in range(10_000)))
+    assert len(await board.others()) == 4_096
+    board.keep(0)
+    await board.apply("t0")
+    assert len(await board.others()) in (4_096 - 1_024, 4_096 - 1_025)
+
+
+async def test_where_all_have_risen_from_the_rest_there_is_none(store: Store) -> None:
+    board = await Board(store, leaders=20).begin()
+    await store.execute("SET", f"{KEY}:floor", 5)
+    await store.execute("HSET", f"{KEY}:rest", *(word for name in NAMES for word in (name, 5)))
+    board.keep(3)
+    await board.apply(*NAMES[:6])
+    await board.apply(*NAMES[6:])
+    assert await board.leading() | await board.others() == Counter(dict.fromkeys(NAMES, 6))
+    assert (await board.scores.top(limit=100)).total == len(NAMES)
 
 
 async def test_leaders_that_somebody_has_taken_away_are_made_up_for(store: Store) -> None:

@@ -1,16 +1,20 @@
 """What is said to systemd arrives as its protocol has it, sockets are taken over, the units are what they must be."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tweetboard.systemd import Notifier, inherited_sockets, unit, unreachable_because
+from tweetboard.metrics import Watched
+from tweetboard.store import Store
+from tweetboard.systemd import Notifier, inherited_sockets, shipped, unreachable_because
 
 
 @pytest.fixture(params=["in a folder", "in no folder"])
@@ -102,15 +106,15 @@ def test_sockets_are_taken_over_and_not_passed_on() -> None:
 
 
 def test_a_unit_names_this_interpreter() -> None:
-    assert f'ExecStart="{sys.executable}" -m tweetboard\n' in unit("service")
-    assert "@PYTHON@" not in unit("service") + unit("socket")
+    assert f'ExecStart="{sys.executable}" -m tweetboard\n' in shipped("tweetboard.service")
+    assert "@PYTHON@" not in shipped("tweetboard.service") + shipped("tweetboard.socket")
 
 
 @pytest.mark.parametrize("kind", ["service", "socket"])
 def test_systemd_has_nothing_to_say_against_a_unit(tmp_path: Path, kind: str) -> None:
     analyze = _analyze()
     for one in ("service", "socket"):
-        (tmp_path / f"tweetboard.{one}").write_text(unit(one))
+        (tmp_path / f"tweetboard.{one}").write_text(shipped(f"tweetboard.{one}"))
     command = [analyze, "verify", "--man=no", str(tmp_path / f"tweetboard.{kind}")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -118,7 +122,7 @@ def test_systemd_has_nothing_to_say_against_a_unit(tmp_path: Path, kind: str) ->
 
 def test_a_unit_exposes_next_to_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tweetboard.service"
-    path.write_text(unit("service"))
+    path.write_text(shipped("tweetboard.service"))
     command = [_analyze(), "security", "--offline=true", "--threshold=12", "--no-pager", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -148,3 +152,18 @@ def test_an_environment_elsewhere_that_leads_to_a_home_is_named(tmp_path: Path) 
     link = tmp_path / "python"
     link.symlink_to("/root/.pyenv/bin/python3")
     assert unreachable_because(str(link)).startswith("/root/.pyenv/bin/python3 lies under /root")
+
+
+def test_prometheus_takes_the_alerts_and_all_they_ask_for_is_told(tmp_path: Path, fake_store: Store) -> None:
+    text = shipped("alerts.yml")
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool")
+    (tmp_path / "alerts.yml").write_text(text)
+    done = subprocess.run([promtool, "check", "rules", str(tmp_path / "alerts.yml")], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    watched = Watched(store=fake_store, feeds=[], heard={}, requests=Counter())
+    told = {sample.name for family in watched.collect() for sample in family.samples} | {
+        f"{family.name}{'_total' if family.type == 'counter' else ''}" for family in watched.collect()
+    }
+    assert set(re.findall(r"tweetboard_[a-z_]+", text.replace("unit --alerts", ""))) <= told

@@ -110,11 +110,12 @@ class Health(msgspec.Struct, frozen=True):
     status: str = "alive"
 
 
-class Part(msgspec.Struct, frozen=True):
-    """One part of the daemon in `/readyz`: whether it works, and if not, why."""
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part of the daemon in `/readyz`: whether it works, how it goes, and how long ago it last did something."""
 
     ok: bool
     detail: str
+    age_s: float | None = None
 
 
 class Readiness(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ from tweetboard.replay import FileSource
 from tweetboard.serving import port_is_free
 from tweetboard.settings import DEMO, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
-from tweetboard.systemd import unit, unreachable_because
+from tweetboard.systemd import shipped, unreachable_because
 from tweetboard.top import View, boards_at, show, watch
 from tweetboard.waiting import first_of
 
@@ -316,7 +316,10 @@ async def _command_simulate(_: Settings, options: argparse.Namespace, stopping: 
 
 
 async def _command_unit(_: Settings, options: argparse.Namespace, __: asyncio.Event) -> int:
-    _say(unit("socket" if options.socket else "service").rstrip())
+    if options.alerts:
+        _say(shipped("alerts.yml").rstrip())
+        return 0
+    _say(shipped("tweetboard.socket" if options.socket else "tweetboard.service").rstrip())
     if why := unreachable_because(sys.executable):
         sys.stderr.write(f"tweetboard: {why}\n")
     return 0

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from tweetboard.api import About, Api, Part
@@ -278,6 +279,13 @@ async def _clear(pipe: Pipe) -> None:
     await pipe.store.execute("UNLINK", *applied, stream, f"{stream}:journal", f"{stream}:ids")
 
 
+def _parts(pipe: Pipe) -> dict[str, Part]:
+    return {
+        name: Part(ok, detail, None if age_s is None else round(max(age_s, 0.0), 1))
+        for name, (ok, detail, age_s) in pipe.described().items()
+    }
+
+
 def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> Api:
     requests = Counter[tuple[str, str]]()
     watched = Watched(
@@ -286,12 +294,13 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
         heard={name: one.heard for name, one in pipe.subscribers.items()},
         requests=requests,
         cleared=lambda: {name: board.cleared for name, board in pipe.boards.items()},
+        failed_writes=lambda: len(pipe.failed_writes),
         embedded_restarts=lambda: sum(server.restarts for server in servers),
     )
     api = Api(
         pipe.boards,
         About(
-            readiness=lambda: {name: Part(*part) for name, part in pipe.described().items()},
+            readiness=partial(_parts, pipe),
             streams=lambda: {feed.title: feed.condition() for feed in pipe.feeds.values()},
             metrics=watched.render,
         ),

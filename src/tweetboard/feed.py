@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -69,6 +69,14 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     behind_s: int = 0
     gap_s: float = 0.0
     left_out: int = 0
+
+
+class Health(NamedTuple):
+    """How a part does: whether it works, how it goes in some words, and how long ago it last did something."""
+
+    ok: bool
+    detail: str
+    age_s: float | None = None
 
 
 class UnmetPaths:
@@ -238,19 +246,21 @@ class Feed:
             "publisher": Work(left > 0 and available, (published.batches, left), WORK_LIMIT_S),
         }
 
-    def described(self) -> tuple[bool, str]:
-        """Say whether all is well with the stream, and how it goes in some words."""
-        state = self.state
+    def described(self) -> Health:
+        """Say whether all is well with the stream, how it goes in some words, and when it was last heard."""
+        state, now = self.state, time.time()
+        heard_s = now - state.last_received if state.last_received else None
         if self.failure is not None:
-            return False, str(self.failure)
+            return Health(False, str(self.failure), heard_s)
         if self.publisher.published.standby:
-            return True, f"standby: {self.lease.other} has it"
-        silent_s = time.time() - state.last_received
-        detail = state.trouble or (f"last heard {silent_s:.1f} s ago" if state.last_received else "connected")
+            return Health(True, f"standby: {self.lease.other} has it", heard_s)
+        detail = state.trouble or ("connected" if heard_s is None else f"last heard {heard_s:.1f} s ago")
+        if not state.live and now - state.since >= 1:
+            detail += f", for {now - state.since:.0f} s"
         if self.volume.quiet:
             detail += f"; next to no posts, the last one {self.volume.silent_s:.0f} s ago, which is unusual"
         if state.gap_s:
             detail += f"; {state.gap_s:.1f} s at most went by unheard since the start"
         if self.skipped.undelivered:
             detail += f"; the stream says that it left out {self.skipped.undelivered:,} posts"
-        return state.live, detail
+        return Health(state.live, detail, heard_s)

@@ -5,15 +5,17 @@ steps inside Redis (scoreboard.lua). Nobody here trusts memory after an error: `
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from tweetboard.board.scoreboard import Scoreboard
-from tweetboard.channel import Head, decode, decode_head
+from tweetboard.channel import Head, Message, decode, decode_head
 from tweetboard.errors import SessionEnded, StoreUnavailable
+from tweetboard.histogram import Histogram
 from tweetboard.journal import NO_BATCH, Journal, OutOfStep, Session
 from tweetboard.outbox import max_names
 from tweetboard.store import Store
@@ -32,8 +34,17 @@ OVERDUE_S: Final = 1.0
 """The journal may be ahead of a board for this long before the channel is taken for dead."""
 
 
+APPLY_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3)
+LAG_BOUNDS_S: Final = (1, 2, 5, 10, 30, 60, 300, 1_800, 7_200)
+"""From a step that nobody notices to one that ran into its time limit; from at once to hours, as after a pause."""
+
+
 class Heard(msgspec.Struct):
-    """What one board's channel has brought so far; `subscribed` is the present state."""
+    """What one board's channel has brought so far; `subscribed` is the present state.
+
+    `apply_s` is how long steps took that put names onto the board, `lag_s` how old names were by then, by their posts'
+    own times, `applied_at` when the last step was, in Unix seconds, 0 for never.
+    """
 
     messages: int = 0
     foreign: int = 0
@@ -45,6 +56,19 @@ class Heard(msgspec.Struct):
     bare_names: int = 0
     bare_names_dropped: int = 0
     subscribed: bool = False
+    apply_s: Histogram = msgspec.field(default_factory=lambda: Histogram(APPLY_BOUNDS_S))
+    lag_s: Histogram = msgspec.field(default_factory=lambda: Histogram(LAG_BOUNDS_S))
+    applied_at: float = 0.0
+
+    def applied(self, messages: Sequence[Message], took_s: float) -> None:
+        """Note a step that put the names of batches onto the board."""
+        self.applied_at = now = time.time()
+        self.applies += 1
+        self.apply_s.observe(took_s)
+        for message in messages:
+            self.names += len(message.names)
+            for start, names in message.times:
+                self.lag_s.observe(max(now - start, 0.0), names)
 
 
 class Follower:
@@ -148,10 +172,10 @@ class Follower:
     async def _apply(self, session: Session, run: list[tuple[int, bytes]]) -> None:
         last = run[-1][0]
         messages = [decode(data) for _, data in run]
+        began_s = time.monotonic()
         await self._board.apply(self._journal.stream_key, session.token, messages)
         self._applied = last
-        self._heard.applies += 1
-        self._heard.names += sum(len(message.names) for message in messages)
+        self._heard.applied(messages, time.monotonic() - began_s)
         session.note_applied(self._board.name, last)
 
     async def _catch_up(self, session: Session) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tweetboard import __version__
 from tweetboard.feed import Feed
 from tweetboard.follower import Heard
+from tweetboard.histogram import Histogram
 from tweetboard.store import Store
 
 Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
@@ -35,11 +36,13 @@ class Watched(Collector):
     cleared: Callable[[], Mapping[str, int]] = dict
     embedded_restarts: Callable[[], int] = lambda: 0
     viewers: Callable[[], int] = lambda: 0
+    failed_writes: Callable[[], int] = lambda: 0
 
     def render(self) -> bytes:
         """Write all metrics down in Prometheus's text format."""
         registry = CollectorRegistry()
         registry.register(self)
+        ProcessCollector(registry=registry)
         return generate_latest(registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -50,6 +53,8 @@ class Watched(Collector):
         yield from self._of_publishers()
         yield from self._of_subscribers()
         yield _gauge("redis_up", "Whether the last command found Redis.", self.store.available)
+        failed = "What Redis failed to write down when it last tried: its file, a rewrite of it, a snapshot."
+        yield _gauge("redis_failed_writes", failed, self.failed_writes())
         yield _counter("redis_round_trips", "Commands answered by Redis.", self.store.round_trips)
         yield _counter(
             "embedded_restarts", "Times the embedded server had to be started again.", self.embedded_restarts()
@@ -105,6 +110,8 @@ class Watched(Collector):
 
         up = [((board,), heard.subscribed) for board, heard in self.heard.items()]
         yield _gauges("channel_up", "Whether the channel is subscribed.", ("board",), up)
+        applied = [((board,), heard.applied_at) for board, heard in self.heard.items()]
+        yield _gauges("applied_timestamp_seconds", "When names last went onto a board.", ("board",), applied)
         cleared = (((board,), count) for board, count in self.cleared().items())
         cleared_text = "Windows and trending scores begun anew because the clock went back."
         yield _counters("windows_cleared", cleared_text, ("board",), cleared)
@@ -114,6 +121,15 @@ class Watched(Collector):
         yield each("messages_overflows", "Times that more was heard than is kept.", "overflows")
         yield each("catch_ups", "Times a board was brought up to date from the journal.", "catch_ups")
         yield each("applies", "Steps in which names went onto a board.", "applies")
+        for attribute, name, text in (
+            ("apply_s", "apply_seconds", "How long steps took that put names onto a board."),
+            ("lag_s", "post_lag_seconds", "How old names were when they came onto a board, by their posts' own times."),
+        ):
+            family = HistogramMetricFamily(f"tweetboard_{name}", text, labels=("board",))
+            for board, heard in self.heard.items():
+                found: Histogram = getattr(heard, attribute)
+                family.add_metric((board,), found.cumulative(), found.sum)
+            yield family
         yield each("names_applied", "Names that went onto a board.", "names")
         yield each("bare_names", "Bare names that went onto a board.", "bare_names")
         yield each("bare_names_dropped", "Bare names that did not.", "bare_names_dropped")

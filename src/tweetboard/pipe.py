@@ -17,7 +17,7 @@ from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
-from tweetboard.feed import Feed, UnmetPaths
+from tweetboard.feed import Feed, Health, UnmetPaths
 from tweetboard.lease import Lease, instance_name
 from tweetboard.presets import Place
 from tweetboard.publisher import Source
@@ -33,7 +33,7 @@ SUBSCRIBE_TIMEOUT_S: Final = 2.0
 DRAIN_TIMEOUT_S: Final = 2.5
 """What has been read gets this long to reach the boards at a stop, of the 5 s that a stop may take in all."""
 
-ASK_AGAIN_S, LOOK_AGAIN_S = 1.0, 60.0
+ASK_AGAIN_S, LOOK_AGAIN_S = 1.0, 15.0
 """How soon Redis's settings, which an operator may change at any time, are looked at after no answer, and after one."""
 
 APPLY_LIMIT_S: Final = 60.0
@@ -88,6 +88,8 @@ class Pipe:
             board.lease = self.bare
         self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
         self.cautions: list[str] = []
+        self.failed_writes: list[str] = []
+        self._looked_at = 0.0
         self._owns_redis = False
 
     def _counts(self) -> bool:
@@ -170,31 +172,39 @@ class Pipe:
         """Log, and keep for `/readyz`, what about the server can cost scores."""
         while True:
             try:
-                found = await self.store.cautions()
+                found, failed = await self.store.cautions(), await self.store.failed_writes()
             except StoreUnavailable:
                 await asyncio.sleep(ASK_AGAIN_S)
                 continue
-            for caution in set(found) - set(self.cautions):
-                log.warning("redis at %s: %s", self.store.address, caution)
-            self.cautions = found
+            for told in {*found, *failed} - {*self.cautions, *self.failed_writes}:
+                log.warning("redis at %s: %s", self.store.address, told)
+            self.cautions, self.failed_writes, self._looked_at = found, failed, time.time()
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def described(self) -> dict[str, tuple[bool, str]]:
-        """Say of each part whether all is well with it, and how it goes in some words."""
-        parts = {"redis": (self.store.available, "; ".join([self.store.trouble or "answers", *self.cautions]))}
+    def described(self) -> dict[str, Health]:
+        """Say of each part how it does."""
+        answered_s = time.time() - self.store.answered_at if self.store.answered_at else None
+        looked_s = time.time() - self._looked_at if self._looked_at else None
+        told = [*self.failed_writes, *self.cautions] if self._looked_at else ["not looked at yet"]
+        parts = {
+            "redis": Health(self.store.available, self.store.trouble or "answers", answered_s),
+            "persistence": Health(not self.failed_writes, "; ".join(told) or "writes everything down", looked_s),
+        }
         for feed in self.feeds.values():
             parts["stream" if len(self.feeds) == 1 else f"stream {feed.title}"] = feed.described()
         sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
         for name, subscriber in self.subscribers.items():
             behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)
-            subscribed = subscriber.heard.subscribed
-            parts[name] = (subscribed, f"{behind} batches behind" if subscribed else "channel not subscribed")
+            heard = subscriber.heard
+            applied_s = time.time() - heard.applied_at if heard.applied_at else None
+            detail = f"{behind} batches behind" if heard.subscribed else "channel not subscribed"
+            parts[name] = Health(heard.subscribed, detail, applied_s)
         return parts
 
     def summary(self) -> str:
         """Say in a line how it does: what does not work, or how the streams do."""
         parts = self.described()
-        troubles = [f"{name}: {detail}" for name, (ok, detail) in parts.items() if not ok]
+        troubles = [f"{name}: {detail}" for name, (ok, detail, _) in parts.items() if not ok]
         doing = [f"{feed.title} {feed.condition().status}" for feed in self.feeds.values()]
         return "; ".join(troubles or doing)
 

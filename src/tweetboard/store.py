@@ -60,6 +60,12 @@ _WRITE_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY")
 
 _FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
+_WRITES: Final = {
+    "aof_last_write_status": "Redis's last write to its append-only file",
+    "aof_last_bgrewrite_status": "Redis's last rewrite of its append-only file",
+    "rdb_last_bgsave_status": "Redis's last snapshot",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +86,7 @@ class Store:
     """Redis behind one pool; every failure leaves here as a `StoreError`, `CancelledError` as itself.
 
     `address` is for messages and never holds a password. `available` is what the last command found; a server that
-    refuses to write is not, until it has written.
+    refuses to write is not, until it has written. `answered_at` is when it last answered, Unix seconds, 0 for never.
     """
 
     def __init__(self, client: aioredis.Redis, *, prefix: str = "", address: str = "redis") -> None:
@@ -90,6 +96,7 @@ class Store:
         self.available = False
         self.trouble = "not reached yet"
         self.round_trips = 0
+        self.answered_at = 0.0
         self._timeout_s = COMMAND_TIMEOUT_S
         self._under_way = set[asyncio.Timeout]()
         self._refuses_writes = False
@@ -148,6 +155,7 @@ class Store:
         finally:
             self._under_way.discard(scope)
         self.round_trips += 1
+        self.answered_at = time.time()
         if wrote or not self._refuses_writes:
             self._refuses_writes = False
             self._note(None)
@@ -198,6 +206,15 @@ class Store:
         if not persistence.get("aof_enabled", 1) and await self._takes_no_snapshots():
             found.append("neither appendonly nor save is set: a restart of Redis loses all scores; set appendonly yes")
         return found
+
+    async def failed_writes(self) -> list[str]:
+        """Say what this server could not write down when it last tried. Raises `StoreError`."""
+        facts = await self._facts("persistence")
+        return [
+            f"{what} failed, and a restart of Redis would lose what is not written down: its disk, its log?"
+            for key, what in _WRITES.items()
+            if facts.get(key, "ok") != "ok"
+        ]
 
     async def _takes_no_snapshots(self) -> bool:
         try:

@@ -85,9 +85,9 @@ def inherited_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
     return found
 
 
-def unit(kind: str) -> str:
-    """Give the unit file of a kind, "service" or "socket", for this interpreter."""
-    text = resources.files(__package__).joinpath("service", f"tweetboard.{kind}").read_text("utf-8")
+def shipped(name: str) -> str:
+    """Give a file that an operator puts where it belongs, with this interpreter in it: one of those in `service`."""
+    text = resources.files(__package__).joinpath("service", name).read_text("utf-8")
     return text.replace("@PYTHON@", sys.executable.replace("%", "%%").replace("$", "$$"))  # which systemd would expand
 
 

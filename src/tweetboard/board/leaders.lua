@@ -15,7 +15,7 @@ local function floor_key() return board .. ':floor' end
 local function floor() return tonumber(redis.call('GET', floor_key()) or 0) end
 
 -- Whether some names are of the rest: a hash without a floor is somebody else's.
-local function has_rest() return redis.call('HLEN', rest_key()) > 0 and redis.call('EXISTS', floor_key()) == 1 end
+local function has_rest() return redis.call('HLEN', rest_key()) > 0 and redis.call('GET', floor_key()) ~= false end
 
 -- The scores of names, false for one that has none; and the names of them that are of the rest, name -> true.
 local function scores_of(names)

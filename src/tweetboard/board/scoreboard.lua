@@ -218,7 +218,7 @@ end
 -- Copy what a board is into four keys that live for so many seconds. Answers how many names it has, what its scores can
 -- lack, what it has applied.
 local function copy()
-  for i, key in ipairs({board, shown, seen, has_rest() and rest_key()}) do
+  for i, key in ipairs({board, shown, seen, has_rest() and rest_key() or nil}) do
     redis.call('COPY', key, KEYS[4 + i])
     redis.call('EXPIRE', KEYS[4 + i], ARGV[2])
   end
