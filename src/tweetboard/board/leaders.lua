@@ -32,6 +32,7 @@ end
 
 -- Write what names have now that `counts` are added to the scores that they had, each into its place.
 local function write_scores(counts, scores, of_rest, only_leaders)
+  if not only_leaders and not next(of_rest) then return write('ZADD', board, summed(counts, scores)) end
   local least, leading, others, risen = only_leaders and floor() or 0, {}, {}, {}
   for i, name in ipairs(listed(counts)) do
     local score = (scores[i] and tonumber(scores[i]) or 0) + counts[name]
