@@ -50,7 +50,7 @@ def leaves(table: Mapping[str, object], path: str = "") -> dict[str, object]:
 
 def test_the_shipped_file_has_every_key_with_its_default_and_no_other() -> None:
     built_in = leaves(msgspec.to_builtins(Settings()))
-    del built_in["stream.token.value"]
+    del built_in["stream.token.value"], built_in["redis.password.value"]
 
     assert leaves(tomllib.loads(SHIPPED.read_text("utf-8"))) == built_in
 
@@ -426,6 +426,20 @@ def test_the_token_comes_from_the_systemd_credential_where_the_environment_has_n
 
     assert load({}, environ, tmp_path).stream.token.value == "credential"
     assert load({}, environ | {"TWEETBOARD_STREAM_TOKEN": "mine"}, tmp_path).stream.token.value == "mine"
+
+
+def test_the_redis_password_comes_from_its_credential_or_the_environment_and_no_file(tmp_path: Path) -> None:
+    (tmp_path / "redis-password").write_text("hunter2 with spaces\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+
+    found = load({}, environ, tmp_path).redis
+    assert found.password.value == "hunter2 with spaces"
+    assert "hunter2" not in repr(found)
+    other = load({}, environ | {"TWEETBOARD_REDIS_PASSWORD": "other"}, tmp_path)
+    assert other.redis.password.value == "other"
+    (told,) = problems(write(tmp_path, "[redis]\npassword = 'hunter2'\n"))
+    assert told.startswith("config.toml: redis.password: put the password into TWEETBOARD_REDIS_PASSWORD")
+    assert "hunter2" not in told
 
 
 def test_a_unit_with_other_credentials_alone_has_no_token(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from processes import Daemon, count, daemon, ours_removed
 from test_daemon import flat, town
-from upstream import Upstream
+from tweetboard.embedded import find_binary
+from upstream import Answer, Upstream
 
 BACKLOG = 64
 
@@ -196,3 +197,53 @@ async def test_the_level_of_the_log_changes_too(tmp_path: Path) -> None:
         (tmp_path / "config.toml").write_text('[log]\nlevel = "debug"\nformat = "json"\n')
         await reloaded(running, '"message": "settings that are other ones from now on: log.level, log.format"')
         assert json.loads(running.errors.splitlines()[-1])["part"]
+
+
+# --- Secrets ---
+
+TOKEN, PASSWORD, KEY = "token-5a1f", "password-77c2", "key-90d4"
+
+
+async def test_secrets_are_used_and_stand_nowhere(tmp_path: Path) -> None:
+    """In no log at any level, no answer, no metric, no process's arguments; nor in what a failure says."""
+    posts = town(200)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "stream-token").write_text(TOKEN)
+    (credentials / "redis-password").write_text(PASSWORD)
+    (tmp_path / "config.toml").write_text(f'[log]\nlevel = "debug"\n[stream]\nheaders = {{"X-Key" = "{KEY}"}}\n')
+    server = tmp_path / "redis.conf"
+    server.write_text(f"requirepass {PASSWORD}\n")
+    process = await asyncio.create_subprocess_exec(
+        *(find_binary(), str(server), "--port", "0", "--unixsocket", str(tmp_path / "redis.sock"), "--save", ""),
+        stdout=asyncio.subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    said = ""
+    try:
+        async with Upstream(flat(posts), script=[Answer(503)]).serving() as upstream:
+            flags = ("--stream", upstream.url, "--redis", f"unix://{tmp_path}/redis.sock")
+            async with daemon(tmp_path, *flags, environ={"CREDENTIALS_DIRECTORY": str(credentials)}) as running:
+                await running.ready()
+                await running.counts(*count(posts))
+                said += Path(f"/proc/{running.pid}/cmdline").read_text()
+                async with aiohttp.ClientSession() as session:
+                    for path in ("/metrics", "/readyz", "/boards", "/openapi.json", "/usernames", "/x", "/"):
+                        async with session.get(running.address + path) as response:
+                            said += await response.text() + str(response.headers)
+                process.kill()
+                await process.wait()
+                async with asyncio.timeout(20):
+                    while "redis is unavailable" not in running.errors:
+                        await asyncio.sleep(0.02)
+                running.signal(signal.SIGTERM)
+                await running.ended()
+                said += running.errors
+            assert upstream.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+            assert upstream.requests[-1].headers["x-key"] == KEY
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert "level=debug" in said
+    assert not [secret for secret in (TOKEN, PASSWORD, KEY) if secret in said]

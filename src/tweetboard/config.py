@@ -23,6 +23,7 @@ from tweetboard.presets import same_place
 from tweetboard.settings import (
     DEMO,
     FIELDS,
+    SECRETS,
     BoardSettings,
     Secret,
     Section,
@@ -194,7 +195,7 @@ class _Reading:
             elif path is None:
                 known = [_variable(one) for one in _KEYS if "*" not in one] + list(map(_variable, self._tables()))
                 self.problems.append(f"{name}: unknown variable{_suggestion(name, known)}")
-            elif not path.endswith(".token"):
+            elif path.rpartition(".")[2] not in SECRETS:
                 self.take_text(name, path, text)
             elif text.strip():
                 self.take(name, path, Secret(text.strip()))
@@ -222,22 +223,23 @@ class _Reading:
         return None
 
     def credentials(self, environ: Mapping[str, str]) -> None:
-        """Take tokens from systemd's credentials where the environment has none."""
+        """Take secrets from systemd's credentials where the environment has none."""
         folder = environ.get("CREDENTIALS_DIRECTORY")
         files = {
-            "stream": "stream-token",
-            **{f"streams.{name}": f"stream-token.{name}" for name in self.tree["streams"]},
+            "redis.password": "redis-password",
+            "stream.token": "stream-token",
+            **{f"streams.{name}.token": f"stream-token.{name}" for name in self.tree["streams"]},
         }
-        for table, file in files.items():
-            if folder is None or f"{table}.token" in self.labels:
+        for path, file in files.items():
+            if folder is None or path in self.labels:
                 continue
             label = f"credential {file}"
             try:
                 with contextlib.suppress(FileNotFoundError):  # the unit may have other credentials alone
                     if text := Path(folder, file).read_text("utf-8").strip():
-                        self.take(label, f"{table}.token", Secret(text))
+                        self.take(label, path, Secret(text))
             except (OSError, ValueError):  # a decoding error's text would show bytes of it
-                self.problems.append(f"{label}: {table}.token: cannot be read")
+                self.problems.append(f"{label}: {path}: cannot be read")
 
     def together(self) -> None:
         """Look at what can only be wrong together."""

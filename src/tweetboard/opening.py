@@ -17,7 +17,7 @@ from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sw
 from tweetboard.feed import Feed
 from tweetboard.presets import Place, place_of
 from tweetboard.relay import Relay
-from tweetboard.settings import DEMO, EMBEDDED, Settings, StreamSettings, data_dir, streams_of
+from tweetboard.settings import DEMO, EMBEDDED, Secret, Settings, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.sources import open_stream
 from tweetboard.store import Store, open_store
@@ -32,6 +32,7 @@ class Opened(NamedTuple):
     url: str
     prefix: str
     servers: Sequence[EmbeddedServer]
+    password: Secret
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ async def opened_redis(
     What is `throwaway` never mixes with real boards: a folder of its own, or keys under `prefix` in a given Redis.
     `beside` another daemon that has the folder, its server is used.
     """
-    url, servers = settings.redis.url, list[EmbeddedServer]()
+    url, servers, password = settings.redis.url, list[EmbeddedServer](), settings.redis.password
     if url == EMBEDDED:
-        folder = data_dir(settings, environ)
+        folder, password = data_dir(settings, environ), Secret()
         sweep_throwaway_folders()
         if throwaway:
             folder = Path(stack.enter_context(throwaway_folder("demo")))
@@ -111,7 +112,7 @@ async def opened_redis(
             server = await stack.enter_async_context(embedded_server(folder))
             url, servers = server.url, [server]
         log.debug("the embedded server listens at %s", url)
-    return Opened(url, settings.redis.prefix + (prefix if throwaway else ""), servers)
+    return Opened(url, settings.redis.prefix + (prefix if throwaway else ""), servers, password)
 
 
 async def opened_store(stack: AsyncExitStack, settings: Settings, opened: Opened) -> Store:
@@ -120,7 +121,8 @@ async def opened_store(stack: AsyncExitStack, settings: Settings, opened: Opened
     # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
     streams = len(streams_of(settings))
     connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 2
-    return await stack.enter_async_context(open_store(opened.url, connections=connections, prefix=opened.prefix))
+    store = open_store(opened.url, connections=connections, prefix=opened.prefix, password=opened.password.value)
+    return await stack.enter_async_context(store)
 
 
 def is_demo(settings: Settings) -> bool:

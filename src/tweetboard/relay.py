@@ -17,7 +17,7 @@ HANDOVER_S: Final = 1.0
 """So long a connection is kept for the next reader; the stream's lease, which is kept too, lives for longer."""
 
 MAX_WAITING: Final = 4
-"""Blocks that wait for the reader, who then takes several in one turn: with a single one batches are a quarter smaller."""
+"""Blocks that wait for the reader, who then takes several in one turn: with one, batches are a quarter smaller."""
 
 Read: TypeAlias = tuple[Block, str]
 

@@ -35,6 +35,9 @@ _WAY_OUT = (
     "put the token into TWEETBOARD_STREAM_TOKEN or the systemd credential stream-token "
     "(for [streams.x]: TWEETBOARD_STREAMS_X_TOKEN, stream-token.x), never here"
 )
+SECRETS: Final = frozenset({"token", "password"})
+"""Keys, the last words of their paths, that come from the environment or a credential alone."""
+
 _SECRET_QUERY = re.compile(r"([?&][^=&#]*(?:token|secret|passw(?:or)?d|auth|sig|signature|key)=)[^&#]*", re.IGNORECASE)
 
 
@@ -122,6 +125,11 @@ def _token(value: object) -> Iterator[str]:
         yield _WAY_OUT
     elif not re.fullmatch(r"[\x21-\x7e]+", value.value):
         yield "has spaces or characters other than ASCII; give the token alone, without 'Bearer'"
+
+
+def _password(value: object) -> Iterator[str]:
+    if not isinstance(value, Secret):
+        yield "put the password into TWEETBOARD_REDIS_PASSWORD or the systemd credential redis-password, never here"
 
 
 def _durations(value: list[str]) -> Iterator[str]:
@@ -216,11 +224,15 @@ class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RedisSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where boards are kept; `data_dir()` says what an empty `data_dir` means."""
+    """Where boards are kept; `data_dir()` says what an empty `data_dir` means.
+
+    `password`, where `url` has none, comes from the environment alone.
+    """
 
     url: Annotated[str, _redis_url] = EMBEDDED
     prefix: Annotated[str, _prefix] = ""
     data_dir: Annotated[str, _path] = ""
+    password: Annotated[Secret, _password] = Secret()
 
 
 class HttpSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

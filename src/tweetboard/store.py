@@ -271,8 +271,10 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIterator[Store]:
+async def open_store(url: str, *, connections: int, prefix: str = "", password: str = "") -> AsyncIterator[Store]:
     """Open a pool of at most `connections` connections to `url` (redis://, rediss:// or unix://); nothing is sent yet.
+
+    `password` is used where the URL has none.
 
     RESP2 and no socket timeout of redis-py's own: with RESP3 it logs each push, and its timeout can swallow a
     cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice. The URL's own
@@ -297,6 +299,8 @@ async def open_store(url: str, *, connections: int, prefix: str = "") -> AsyncIt
         "client_name": "tweetboard",
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     }
+    if password:
+        pool.connection_kwargs.setdefault("password", password)
     client = aioredis.Redis(connection_pool=pool)
     try:
         yield Store(client, prefix=prefix, address=_address(client))
