@@ -34,11 +34,11 @@ from tweetboard.asked import DEFAULT_LIMIT, Asked, name_asked, page_asked, searc
 from tweetboard.board.rows import Row
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.board.windows import ALL
+from tweetboard.clients import MAX_VIEWERS, Clients, Hosts
 from tweetboard.errors import StoreError, StoreUnavailable
 from tweetboard.feed import Condition
 from tweetboard.live import MAX_PAGES as MAX_WATCHED_PAGES
 from tweetboard.live import Live, Viewer
-from tweetboard.serving import Hosts
 
 MAX_PAGES: Final = 1_000
 """Queries that are understood already, as they stand in an address: most who ask ask the same."""
@@ -86,7 +86,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class BoardLink(msgspec.Struct, frozen=True):
-    """Where a board is, what may be asked for as its `window`, and the `sign` to show before its names, if any.
+    """Where a board is, beside this answer; its `windows`; and the `sign` to show before its names, if any.
 
     `half_life_s` is in how many seconds trending scores fade by half, 0 where there are none.
     """
@@ -146,8 +146,8 @@ class About:
 class Api:
     """The routes over `boards`, and `about` the daemon that keeps them.
 
-    Answers are counted by route and status in `requests`. Only requests to `hosts` are answered. `description` is the
-    whole of it in OpenAPI.
+    Answers are counted by route and status in `requests`. Only requests to `hosts` are answered; who watches is counted
+    among the `clients`. `description` is the whole of it in OpenAPI.
     """
 
     def __init__(
@@ -156,6 +156,7 @@ class Api:
         about: About,
         *,
         requests: Counter[tuple[str, str]],
+        clients: Clients | None = None,
         hosts: Iterable[str] = (),
         demo: bool = False,
         description: object = None,
@@ -171,6 +172,7 @@ class Api:
         self._pages: dict[tuple[str, str], Asked] = {}
         self._requests = requests
         self._hosts = Hosts(hosts)
+        self._clients = clients or Clients(MAX_VIEWERS)
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
@@ -237,7 +239,6 @@ class Api:
         except Exception:
             log.exception("GET %s failed", route)
             response = respond_problem(Problem("Internal Server Error", 500))
-        response.headers["X-Content-Type-Options"] = "nosniff"
         self._requests[route, str(response.status)] += 1
         return response
 
@@ -246,10 +247,9 @@ class Api:
         response.headers.update(page.HEADERS)
         return response
 
-    async def _index(self, request: web.Request) -> web.Response:
-        origin = request.url.origin()
+    async def _index(self, _: web.Request) -> web.Response:
         links = {
-            name: BoardLink(f"{origin}/{name}", board.kept.names, board.sign, board.kept.half_life_s)
+            name: BoardLink(name, board.kept.names, board.sign, board.kept.half_life_s)
             for name, board in self._boards.items()
         }
         return respond_json(Index(self._demo, links))
@@ -298,15 +298,17 @@ class Api:
 
     async def _watch(self, request: web.Request, pages: Sequence[Asked]) -> web.StreamResponse:
         """Answer with pages as they change, for as long as they are watched."""
+        with self._clients.watching(request):
+            return await self._watched_by(request, pages)
+
+    async def _watched_by(self, request: web.Request, pages: Sequence[Asked]) -> web.StreamResponse:
         unusual = [asked for asked in pages if asked.limit != DEFAULT_LIMIT or asked.history]
         if unusual and not self.live.takes(unusual):
             raise ProblemFound(
                 503, f"{MAX_WATCHED_PAGES} different pages are watched already: ask for one of them, or later"
             )
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform"}
-        response = web.StreamResponse(
-            headers=headers | {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
-        )
+        response = web.StreamResponse(headers=headers | {"X-Accel-Buffering": "no"})
         await response.prepare(request)
         if request.method == "GET" and (transport := request.transport) is not None:
             in_chunks = request.version >= HttpVersion11

@@ -20,6 +20,7 @@ from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
+from tweetboard.clients import Clients
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, StoreUnavailable
 from tweetboard.lease import instance_name
@@ -305,6 +306,7 @@ def _api(pipe: Pipe, settings: Settings, servers: Sequence[EmbeddedServer]) -> A
             metrics=watched.render,
         ),
         requests=requests,
+        clients=Clients(settings.http.max_viewers_per_address, settings.http.trusted_proxies),
         hosts=[settings.http.host, *settings.http.allowed_hosts],
         demo=is_demo(settings),
         description=openapi({name: board.kept for name, board in pipe.boards.items()}),

@@ -1,23 +1,23 @@
-"""The socket that HTTP is served on, and who may ask there.
+"""The sockets that HTTP is served on, and what every connection and every answer has to bear.
 
-What lives here: listening, and refusing requests that are none of ours. What must not: any route (api.py).
+What lives here: listening, time limits, headers of safety. What must not: any route (api.py), or who may ask what
+(clients.py).
 """
 
 import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage
 
-from tweetboard.answers import Problem, ProblemFound, respond_problem
+from tweetboard.answers import Problem, respond_problem
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
@@ -30,8 +30,20 @@ The kernel may allow fewer; whom it turns away tries again a second later.
 MAX_LINE_BYTES: Final = 32_768
 """A request's address or a header may be as long: longer than any name, which is then refused in our own words."""
 
-MAX_KNOWN_HOSTS: Final = 1_000
-"""Spellings of Host that have been let in are remembered, for reading one costs as much as answering."""
+FIRST_REQUEST_S: Final = 10.0
+"""So long a new connection may take for its first request; whoever drips would else hold it for ever."""
+
+IDLE_S: Final = 75.0
+"""So long a connection is kept for another request."""
+
+SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not say otherwise: what is read here is for nobody's page but ours."""
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +96,7 @@ async def listening(application: web.Application, host: str, port: int) -> Async
 @asynccontextmanager
 async def serving_on(application: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[str]:
     """Serve an application on sockets that listen, and go on doing so behind it; yields its address as a URL."""
+    application.on_response_prepare.append(_make_safe)
     runner = _Runner(application, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
@@ -92,6 +105,11 @@ async def serving_on(application: web.Application, sockets: Sequence[socket.sock
         yield _url(runner.addresses[0])
     finally:
         await runner.cleanup()
+
+
+async def _make_safe(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _url(bound: Any) -> str:  # noqa: ANN401 - as the kind of socket has it
@@ -103,7 +121,25 @@ def _url(bound: Any) -> str:  # noqa: ANN401 - as the kind of socket has it
 
 
 class _Connection(web.RequestHandler):
-    """A connection that says in a problem document, too, that what came is no request."""
+    """A connection that says in a problem document, too, that what came is no request; one that says nothing ends."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._waiting = asyncio.get_running_loop().call_later(FIRST_REQUEST_S, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wait no more."""
+        self.has_asked()
+        super().connection_lost(exc)
+
+    def has_asked(self) -> None:
+        """Note that a request has come; for the next ones there is another limit."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def handle_error(
         self,
@@ -118,7 +154,7 @@ class _Connection(web.RequestHandler):
         told = (message or "").strip().partition("\n")[0].rstrip(":")
         detail = f"this is no request: {told}" if isinstance(exc, HttpProcessingError) else ""
         response = respond_problem(Problem(HTTPStatus(status).phrase, status, detail))
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(SECURITY_HEADERS)
         response.force_close()
         return response
 
@@ -132,6 +168,7 @@ class _Server(web.Server):
             loop=asyncio.get_running_loop(),
             logger=log,
             access_log=None,  # type: ignore[arg-type] # so aiohttp is told to write none
+            keepalive_timeout=IDLE_S,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )
@@ -148,6 +185,7 @@ class _Runner(web.AppRunner):
         make = server.request_factory
 
         def make_request(message: RawRequestMessage, *more: Any) -> web.BaseRequest:  # noqa: ANN401 - aiohttp's own
+            more[1].has_asked()
             if hdrs.EXPECT in message.headers:
                 headers = message.headers.copy()
                 headers.popall(hdrs.EXPECT)
@@ -166,38 +204,4 @@ def port_is_free(host: str, port: int) -> bool:
             probe.bind(address)
     except OSError as error:
         return error.errno != errno.EADDRINUSE
-    return True
-
-
-class Hosts:
-    """The names by which browsers may ask: localhost, every address, and `names`.
-
-    A page elsewhere could make its own name lead here and read the boards; an address cannot be made to lead anywhere
-    else.
-    """
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names = {"localhost", *(name.lower() for name in names)}
-        self._known = set[str]()
-
-    def check(self, request: web.Request) -> None:
-        """Raise `ProblemFound` for a request by a name that is none of these."""
-        spelling = request.headers.get("Host", "")
-        if spelling in self._known and request.rel_url.raw_host is None:
-            return
-        try:
-            host = (request.url.host or "").lower()
-        except ValueError as error:
-            raise ProblemFound(400, "what the request has for a host is none") from error
-        if host not in self._names and not _is_address(host):
-            raise ProblemFound(421, f"this is not {host!r}; if it should be, add it to http.allowed_hosts")
-        if len(self._known) < MAX_KNOWN_HOSTS and spelling:
-            self._known.add(spelling)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
     return True

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -192,6 +193,13 @@ _language = _must(
 _host = _must(lambda host: host != "" and _is_plain(host), "is not a host's name or address")
 
 
+def _network(text: str) -> Iterator[str]:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        yield f"{shown(text)} is neither an address nor a network such as 10.0.0.0/8"
+
+
 def _field(text: str) -> Iterator[str]:
     try:
         _ = parse(text) if text else []
@@ -241,6 +249,8 @@ class HttpSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     host: Annotated[str, _host] = "127.0.0.1"
     port: Annotated[int, _between(0, 65_535)] = 8080
     allowed_hosts: Annotated[list[str], lambda hosts: (line for host in hosts for line in _host(host))] = []
+    trusted_proxies: Annotated[list[str], lambda ones: (line for one in ones for line in _network(one))] = []
+    max_viewers_per_address: Annotated[int, _between(1, 1_000_000)] = 100
 
 
 class FilterSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -294,7 +304,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def with_live(settings: Settings, wanted: Settings) -> Settings:
     """Give the settings with what of the `wanted` ones can change while a daemon runs."""
-    http = msgspec.structs.replace(settings.http, allowed_hosts=wanted.http.allowed_hosts)
+    http = msgspec.structs.replace(wanted.http, host=settings.http.host, port=settings.http.port)
     return msgspec.structs.replace(settings, boards=wanted.boards, filter=wanted.filter, log=wanted.log, http=http)
 
 

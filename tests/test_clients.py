@@ -1,0 +1,81 @@
+"""Where somebody asks from is believed of nobody but a named proxy, and nobody may watch more than their share."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from tweetboard import clients as module
+from tweetboard.answers import ProblemFound
+from tweetboard.clients import Clients
+
+
+class Transport:
+    """A connection from somewhere."""
+
+    def __init__(self, peer: object) -> None:
+        self._peer = peer
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._peer if name == "peername" else default
+
+
+def request(peer: object, *forwarded: str) -> web.Request:
+    headers = [("Host", "localhost"), *(("X-Forwarded-For", line) for line in forwarded)]
+    return make_mocked_request("GET", "/events", headers=dict(headers), transport=Transport(peer))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        (("203.0.113.9", 1), "", "203.0.113.9"),
+        (("203.0.113.9", 1), "198.51.100.7", "203.0.113.9"),
+        (("10.0.0.1", 1), "198.51.100.7", "198.51.100.7"),
+        (("10.0.0.1", 1), "1.2.3.4, 198.51.100.7", "198.51.100.7"),
+        (("10.0.0.1", 1), "1.2.3.4, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
+        (("10.0.0.1", 1), "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        (("10.0.0.1", 1), "198.51.100.7, unknown", "10.0.0.1"),
+        (("10.0.0.1", 1), "", "10.0.0.1"),
+        (("::ffff:10.0.0.1", 1, 0, 0), "198.51.100.7", "198.51.100.7"),
+        (("2001:db8::1", 1, 0, 0), "198.51.100.7", "2001:db8::1"),
+        ("", "198.51.100.7", ""),
+    ],
+)
+def test_the_way_a_request_came_is_followed_back_through_named_proxies_alone(
+    peer: object, forwarded: str, address: str
+) -> None:
+    found = Clients(5, ["10.0.0.0/8"]).address(request(peer, *([forwarded] if forwarded else [])))
+    assert found == address
+
+
+def test_one_address_has_its_share_and_gets_it_back() -> None:
+    clients = Clients(2)
+    one, other = request(("203.0.113.9", 1)), request(("203.0.113.10", 1))
+    with clients.watching(one):
+        with clients.watching(one), clients.watching(other):
+            with (
+                pytest.raises(ProblemFound, match=r"2 connections from 203\.0\.113\.9 watch") as found,
+                clients.watching(one),
+            ):
+                pass
+            assert found.value.problem.status == 429
+        with clients.watching(one):
+            pass
+
+
+def test_this_machine_itself_has_no_share() -> None:
+    clients = Clients(1)
+    here = request(("127.0.0.1", 1))
+    with clients.watching(here), clients.watching(here), clients.watching(request("")), clients.watching(request("")):
+        pass
+
+
+def test_all_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_VIEWERS", 2)
+    clients = Clients(100)
+    with clients.watching(request(("203.0.113.1", 1))), clients.watching(request(("203.0.113.2", 1))):
+        with (
+            pytest.raises(ProblemFound, match="2 connections watch") as found,
+            clients.watching(request(("::1", 1, 0, 0))),
+        ):
+            pass
+        assert found.value.problem.status == 503
