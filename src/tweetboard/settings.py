@@ -156,10 +156,15 @@ _stream_url = _must(
     f"is none of what a stream can be: demo:, {', '.join(FORMS)}, "
     "or a whole address: http://, https://, ws:// or wss://",
 )
-_redis_url = _must(
-    lambda url: url == EMBEDDED or _is_address(url, "redis", "rediss", "unix"),
-    "is none of embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket",
-)
+
+
+def _redis_url(url: str) -> Iterator[str]:
+    if re.match(r"[a-z+]*(sentinel|cluster)[a-z+]*:", url):
+        yield f"{shown(url)}: Sentinel and Cluster are not supported yet; name one server, such as redis://host:6379"
+    elif url != EMBEDDED and not _is_address(url, "redis", "rediss", "unix"):
+        yield f"{shown(url)} is none of embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket"
+
+
 _name = _must(
     lambda name: name != "bare" and re.fullmatch(r"[a-z0-9_-]{0,64}", name) is not None,
     "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare'",
