@@ -1,7 +1,7 @@
 """The daemon: streams, the pipe and the boards' address put together, and the order in which they live and end.
 
-What lives here: opening what the settings name, one TaskGroup, start against the flow, stop with it, each step with a
-deadline. What must not: anything a part can know by itself, signals, printing.
+What lives here: start against the flow, stop with it, each step with a deadline, and other settings on the way. What
+must not: how a thing is opened (opening.py), anything a part can know by itself, signals, printing.
 """
 
 import asyncio

@@ -45,6 +45,17 @@ async def daemon_stopped(rig: Rig) -> None:
     await rig.start_daemon()
 
 
+async def settings_changed(rig: Rig) -> None:
+    """Let boards and trending scores come and go: a new pipe each time, over the stream's same connection."""
+    for number in range(4):
+        more = f'[boards.more-{number}]\nfield = "author"\n' if number % 2 else ""
+        hours = rig.rng.randrange(1, 1_000)
+        (rig.folder / "config.toml").write_text(f'[boards.hashtags]\ntrending = "{hours}h"\n{more}')
+        rig.daemons[-1].signal(signal.SIGHUP)
+        if number % 2:
+            await rig.flows(5)
+
+
 async def redis_killed(rig: Rig) -> None:
     await rig.server.end(signal.SIGKILL)
     await asyncio.sleep(rig.rng.uniform(0, 0.3))
@@ -198,6 +209,7 @@ FAULTS: Final[dict[str, Fault]] = {
     for fault in (
         daemon_killed,
         daemon_stopped,
+        settings_changed,
         redis_killed,
         redis_terminated,
         aof_torn,
