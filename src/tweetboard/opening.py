@@ -55,11 +55,13 @@ class Upstreams:
             client = self.clients[name]
             client.on_connected = feed.skipped.connected
             feed.state, feed.on_posts = client.state, client.data_flowed
+            feed.publisher.on_begun = self.relays[name].taken_over
 
     def keep(self) -> None:
         """Let no connection end because its reader does: another one follows."""
-        for relay in self.relays.values():
-            relay.keeps = True
+        for name, relay in self.relays.items():
+            if session := self._feeds[name].publisher.session:  # one that has not begun leaves what was kept for it
+                relay.keep(session)
 
     def stall_timeout_s(self, name: str, settings: StreamSettings) -> float:
         """How long a stream may say nothing at all: what is set, else what is usual for the format as it turned out."""

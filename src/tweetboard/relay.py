@@ -11,10 +11,7 @@ from typing import Final, TypeAlias
 from tweetboard.errors import StreamError
 from tweetboard.framing import Block
 from tweetboard.publisher import Source
-from tweetboard.waiting import first_of, within
-
-HANDOVER_S: Final = 1.0
-"""So long a connection is kept for the next reader; the stream's lease, which is kept too, lives for longer."""
+from tweetboard.waiting import first_of
 
 MAX_WAITING: Final = 4
 """Blocks that wait for the reader, who then takes several in one turn: with one, batches are a quarter smaller."""
@@ -32,26 +29,43 @@ class _Flow:
         self.position = position
         self.heard_until = heard_until
         self.waiting: asyncio.Queue[Read | StreamError | None] = asyncio.Queue(MAX_WAITING)
-        self.has_reader, self.has_none = asyncio.Event(), asyncio.Event()
+        self.dropped = asyncio.Event()
 
 
 class Relay:
     """Reads `source` for one reader at a time, in `run`.
 
-    Where `keeps` is set when the reader goes, the connection is kept for the next, if that one comes soon and goes on
-    from the same position; it is not for more than one handover.
+    A connection ends with its reader, unless it is to `keep` for the next: for the one whose session follows on that of
+    the last, for nobody else can have counted what it brings.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._flow: _Flow | None = None
         self._asked = asyncio.Event()
-        self.keeps = False
+        self._kept_after: str | None = None
 
     @property
     def heard_until(self) -> float:
         """Until when the source has surely listened."""
         return self._source.heard_until
+
+    def keep(self, session: str) -> None:
+        """Let the connection outlive its reader, whose session this is, for one handover."""
+        self._kept_after = session
+
+    def taken_over(self, predecessor: str, session: str) -> None:
+        """Note which session the next reader's follows on, both "" where it waits for another instance's to end.
+
+        It may come to nothing before it reads, and another one follow on it.
+        """
+        if self._kept_after is None:
+            return
+        if predecessor == self._kept_after:
+            self._kept_after = session
+        else:
+            self._kept_after = None
+            self._drop()
 
     async def run(self) -> None:
         """Read whenever there is a reader, until cancelled."""
@@ -59,33 +73,33 @@ class Relay:
             await self._asked.wait()
             self._asked.clear()
             if (flow := self._flow) is not None:
-                await first_of(self._read(flow), self._given_up(flow))
+                await first_of(self._read(flow), flow.dropped.wait())
 
     async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[Read, None]:
         """Yield what the source yields from after `position` on; raises what it raises."""
-        flow, self.keeps = self._flow, False
-        if flow is None or flow.position != position:
-            if flow is not None:
-                flow.has_none.set()
+        self._kept_after = None
+        if self._flow is not None and self._flow.position != position:
+            self._drop()
+        if (flow := self._flow) is None:
             flow = self._flow = _Flow(position, heard_until)
             self._asked.set()
-        flow.has_none.clear()
-        flow.has_reader.set()
         try:
             while (found := await flow.waiting.get()) is not None:
                 if isinstance(found, StreamError):
                     raise found
                 flow.position = found[1]
                 yield found
-            self._flow = None
+            self._kept_after = None
         except StreamError:
-            self._flow = None
+            self._kept_after = None
             raise
         finally:
-            if not self.keeps:
-                self._flow = None
-            flow.has_reader.clear()
-            flow.has_none.set()
+            self._drop(unless_kept=True)
+
+    def _drop(self, *, unless_kept: bool = False) -> None:
+        if self._flow is not None and not (unless_kept and self._kept_after is not None):
+            self._flow.dropped.set()
+            self._flow = None
 
     async def _read(self, flow: _Flow) -> None:
         try:
@@ -95,14 +109,4 @@ class Relay:
             await flow.waiting.put(None)
         except StreamError as error:
             await flow.waiting.put(error)
-        await flow.has_none.wait()
-
-    async def _given_up(self, flow: _Flow) -> None:
-        """Wait until a flow has no reader, and none comes in time; from then on none will."""
-        while True:
-            await flow.has_none.wait()
-            if self._flow is flow:
-                if flow.has_reader.is_set() or (self.keeps and await within(HANDOVER_S, flow.has_reader)):
-                    continue
-                self._flow = None
-            return
+        await flow.dropped.wait()
