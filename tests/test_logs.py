@@ -12,7 +12,7 @@ import pytest
 
 from tweetboard import logs
 
-HOSTILE = 'a "quoted"=thing\nERROR forged\x1b[2J über'
+HOSTILE = 'a "quoted"=thing\nERROR forged\x1b[2J \x9b2J \u2028 \u202e über'
 
 
 @pytest.fixture(autouse=True)

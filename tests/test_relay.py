@@ -72,7 +72,7 @@ async def test_the_next_reader_goes_on_over_the_same_connection(*, rewinds: bool
         upstream.more(3)
         reading = relay.blocks("")
         first = [(await anext(reading))[0].lines for _ in range(3)]
-        relay.keep("s")
+        relay.keep()
         await reading.aclose()
         upstream.more(2)
         second = await taken(relay, 2, "3" if rewinds else "")
@@ -90,7 +90,7 @@ async def test_a_reader_that_is_cancelled_at_any_moment_takes_nothing_with_it() 
                 reading = group.create_task(_collect(relay, seen))
                 for _ in range(turns):
                     await asyncio.sleep(0)
-                relay.keep("s")
+                relay.keep()
                 reading.cancel()
         upstream.more(1)
         seen += await taken(relay, 91 - len(seen))
@@ -102,18 +102,6 @@ async def _collect(relay: Relay, seen: list[bytes]) -> None:
     async with aclosing(relay.blocks("")) as blocks:
         async for block, _ in blocks:
             seen.append(block.lines)
-
-
-async def test_who_goes_on_from_elsewhere_gets_a_connection_of_its_own() -> None:
-    upstream = Upstream()
-    async with running(upstream) as relay:
-        upstream.more(9)
-        reading = relay.blocks("")
-        await anext(reading)
-        relay.keep("s")
-        await reading.aclose()
-        assert await taken(relay, 1, "5") == [b"6\n"]
-    assert [position for position, _ in upstream.asked] == ["", "5"]
 
 
 async def test_without_a_wish_to_keep_it_the_connection_ends_with_its_reader() -> None:
@@ -128,20 +116,21 @@ async def test_without_a_wish_to_keep_it_the_connection_ends_with_its_reader() -
     assert len(upstream.asked) == 2
 
 
-@pytest.mark.parametrize("predecessor", ["another", ""])
-async def test_where_another_session_was_in_between_the_connection_ends(predecessor: str) -> None:
-    """It may have counted what has been read meanwhile."""
+@pytest.mark.parametrize("place", [("another", 7), ("s", 6), ("", 0)])
+async def test_where_the_journal_stands_elsewhere_the_connection_ends(place: tuple[str, int]) -> None:
+    """Another session may have counted what has been read meanwhile, or Redis have gone back."""
     upstream = Upstream(rewinds=False)
     async with running(upstream) as relay:
         upstream.more(1)
         reading = relay.blocks("")
         await anext(reading)
-        relay.keep("s")
+        relay.keep()
         await reading.aclose()
         for _ in range(10):
             await asyncio.sleep(0)
         assert upstream.open == 1, "however long it takes"
-        relay.taken_over(predecessor, "t")
+        relay.left_at(("s", 7))
+        relay.taken_over(place, "t")
         while upstream.open:
             await asyncio.sleep(0)
         upstream.more(1)
@@ -155,12 +144,14 @@ async def test_the_session_that_follows_on_the_last_has_its_connection() -> None
         upstream.more(2)
         reading = relay.blocks("")
         await anext(reading)
-        relay.keep("s")
+        relay.keep()
         await reading.aclose()
-        relay.taken_over("s", "t")
-        relay.taken_over("t", "u")
+        relay.left_at(("s", 7))
+        relay.taken_over(("s", 7), "t")
+        relay.left_at(("", 0))
+        relay.taken_over(("t", 7), "u")
         assert await taken(relay, 1) == [b"2\n"]
-        relay.taken_over("any", "other")
+        relay.taken_over(("any", 1), "other")
     assert len(upstream.asked) == 1
 
 

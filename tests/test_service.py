@@ -15,7 +15,8 @@ import pytest
 
 from processes import Daemon, count, daemon, ours_removed
 from test_daemon import flat, town
-from tweetboard.embedded import find_binary
+from tweetboard.embedded import find_binary, running_url
+from tweetboard.store import open_store
 from upstream import Answer, Upstream
 
 BACKLOG = 64
@@ -179,6 +180,7 @@ async def test_a_filter_counts_from_the_moment_it_is_read(tmp_path: Path) -> Non
         ("[stream\n", "config.toml"),
         ("[filter]\nblocklist = 'nowhere'\n", "filter.blocklist: nowhere: cannot be read"),
         ("[redis]\nprefix = 'x:'\n", "redis.prefix is another one now: that takes a restart"),
+        ("[boards.usernames]\nkey = 'tweetboards'\n", "boards.usernames.key: tweetboards is a string in Redis"),
     ],
 )
 async def test_what_cannot_be_taken_over_is_said_and_all_goes_on(tmp_path: Path, text: str, told: str) -> None:
@@ -186,6 +188,8 @@ async def test_what_cannot_be_taken_over_is_said_and_all_goes_on(tmp_path: Path,
     async with Upstream(flat(posts)).serving() as upstream:
         async with daemon(tmp_path, "--stream", upstream.url) as running:
             await running.ready()
+            async with open_store(running_url(tmp_path / "state") or "", connections=1) as store:
+                await store.execute("SET", "tweetboards", "somebody else's")
             (tmp_path / "config.toml").write_text(text)
             await reloaded(running, told)
             await running.counts(*count(posts))
@@ -195,7 +199,8 @@ async def test_the_level_of_the_log_changes_too(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         await running.ready()
         (tmp_path / "config.toml").write_text('[log]\nlevel = "debug"\nformat = "json"\n')
-        await reloaded(running, '"message": "settings that are other ones from now on: log.level, log.format"')
+        await reloaded(running, "from now on: log.level, log.format")
+        await reloaded(running, '"message": "0 names are not shown"')
         assert json.loads(running.errors.splitlines()[-1])["part"]
 
 

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -69,10 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    options.folder = Path.cwd()  # at a reload there may be another of that name
     settings = _settings(options)
-    logs.set_up(settings.log.level, settings.log.format, os.environ)
+    _set_up_log(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_stoppable(_COMMANDS[options.command], settings, options))
+
+
+def _set_up_log(settings: Settings) -> None:
+    logs.set_up(settings.log.level, settings.log.format, os.environ)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -83,7 +89,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.config is not None:
         flags["config"] = Flag("config", options.config)
     reads_streams = options.command in ("run", "check")
-    return load(flags, os.environ, Path.cwd(), without_streams=not reads_streams)
+    return load(flags, os.environ, options.folder, without_streams=not reads_streams)
 
 
 async def _stoppable(command: Command, settings: Settings, options: argparse.Namespace) -> int:
@@ -131,18 +137,16 @@ async def _command_run(settings: Settings, options: argparse.Namespace, stopping
         demo = " (demo: an invented town; --stream URL shows yours)" if is_demo else ""
         _say(f"boards at {address}/, as JSON at {boards}{demo}")
 
-    def reread() -> Settings:
-        found = _settings(options)
-        logs.set_up(found.log.level, found.log.format, os.environ)
-        return found
-
     async def stopped_before() -> None:
         """End at a stop that comes while an embedded server still reads its data: there is nothing to drain yet."""
         await stopping.wait()
         if serving.is_set():
             await asyncio.Event().wait()
 
-    await first_of(serve(settings, os.environ, stopping, Reload(reload, reread), announce), stopped_before())
+    await first_of(
+        serve(settings, os.environ, stopping, Reload(reload, partial(_settings, options), _set_up_log), announce),
+        stopped_before(),
+    )
     return 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
@@ -46,10 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class Reload(NamedTuple):
-    """A wish for other settings: when it is `asked`, they are to be `read`, which raises `ConfigurationError`."""
+    """A wish for other settings: once `asked`, they are `read`, which raises `ConfigurationError`, and `taken`."""
 
     asked: asyncio.Event
     read: Callable[[], Settings]
+    taken: Callable[[Settings], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ async def _serve(
             house.upstreams.keep()
             leaving.set()
             await pipe.handed_over(publishing, stopping)
+            house.upstreams.left()
         if stopping.is_set() or changed is None:
             house.notifier.stopping()
             leaving.set()
@@ -150,7 +152,8 @@ async def _changed(
             await pipe.store.wait()  # what has been read could not be put onto the boards before
             house.notifier.reloading()
             other = _read_again(settings, reload)
-            if other is not None and other != settings:
+            if other is not None and other != settings and await _takes(pipe.store, other):
+                reload.taken(other)
                 found.append(other)
             else:
                 pipe.reload()
@@ -175,6 +178,16 @@ def _read_again(settings: Settings, reload: Reload) -> Settings | None:
     if found := differences(settings, taken):
         log.info("settings that are other ones from now on: %s", ", ".join(found))
     return taken
+
+
+async def _takes(store: Store, settings: Settings) -> bool:
+    """Look whether Redis has nothing else where the boards are to be."""
+    for name, board in boards_of(settings)[0].items():
+        kind = cast("bytes", await store.execute("TYPE", store.key(board.key))).decode()
+        if kind not in ("none", "zset"):
+            log.error("all settings stay as they were: boards.%s.key: %s is a %s in Redis", name, board.key, kind)
+            return False
+    return True
 
 
 async def _bound(http: HttpSettings) -> list[socket.socket]:

@@ -26,7 +26,7 @@ from tweetboard.lease import Lease
 from tweetboard.posts import Post
 from tweetboard.presets import Place
 from tweetboard.publisher import Publisher, Source
-from tweetboard.settings import Settings
+from tweetboard.settings import Settings, streams_of
 from tweetboard.sources import keep_ids_s
 from tweetboard.store import Store
 from tweetboard.supervision import StreamState
@@ -138,6 +138,8 @@ class Feed:
             bucket_s=bucket_s_of(settings),
             keep_ids_s=keep_ids_s(place),
         )
+        stream = streams_of(settings).get(name)
+        self._set_stall_s = stream.settings.stall_timeout_s if stream is not None else 0.0
         self.volume, self.lag = Volume(), Lag()
         self.state = StreamState()
         self.failure: StreamError | None = None
@@ -198,7 +200,7 @@ class Feed:
 
     async def report(self) -> None:
         """Log what came to nothing: soon the first time, then seldom, and the rest at the end."""
-        reported = Counter[str]()
+        reported = self.came_to_nothing  # by a feed before this one, which has said so
         pause_s = FIRST_REPORT_S
         try:
             while True:
@@ -237,7 +239,8 @@ class Feed:
 
     def work(self, *, available: bool) -> dict[str, Work]:
         """Say what the stream's client and its publisher have to do; `available` says whether Redis is."""
-        state, published, stall_s = self.state, self.publisher.published, self.stall_timeout_s
+        state, published = self.state, self.publisher.published
+        stall_s = self._set_stall_s or self.stall_timeout_s
         left = self.publisher.outstanding_names
         heard = (state.received_bytes, state.connects)
         is_due = state.live and stall_s > 0 and not self.publisher.held_up

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # which some readers take for more than text
 _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")
 
 
@@ -64,10 +65,10 @@ class _Fields(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Make one line of it, whatever is in it."""
         found = self.fields(record)
-        if not self.to_journal:
-            return self.line(found)
-        del found["time"]
-        return f"<{_PRIORITIES.get(record.levelno, 6)}>{self.line(found)}"
+        if self.to_journal:
+            del found["time"]
+        line = _UNSEEN.sub(lambda one: f"\\u{ord(one[0]):04x}", self.line(found))
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}" if self.to_journal else line
 
     def line(self, found: Mapping[str, str]) -> str:
         """Write fields down."""

@@ -47,6 +47,7 @@ class Upstreams:
     clients: dict[str, Supervised] = field(default_factory=dict)
     relays: dict[str, Relay] = field(default_factory=dict)
     _feeds: dict[str, Feed] = field(default_factory=dict)
+    _found_stall_s: dict[str, float] = field(default_factory=dict)
 
     def read_by(self, feeds: Mapping[str, Feed]) -> None:
         """Let these feeds know their clients, and the clients them, from now on."""
@@ -59,13 +60,19 @@ class Upstreams:
 
     def keep(self) -> None:
         """Let no connection end because its reader does: another one follows."""
+        for relay in self.relays.values():
+            relay.keep()
+
+    def left(self) -> None:
+        """Note that the readers have put all that they read into their journals."""
         for name, relay in self.relays.items():
-            if session := self._feeds[name].publisher.session:  # one that has not begun leaves what was kept for it
-                relay.keep(session)
+            relay.left_at(self._feeds[name].publisher.place)
 
     def stall_timeout_s(self, name: str, settings: StreamSettings) -> float:
         """How long a stream may say nothing at all: what is set, else what is usual for the format as it turned out."""
-        return settings.stall_timeout_s or self._feeds[name].stall_timeout_s
+        if found := self._feeds[name].stall_timeout_s:
+            self._found_stall_s[name] = found
+        return settings.stall_timeout_s or self._found_stall_s.get(name, 0.0)
 
 
 async def open_upstreams(stack: AsyncExitStack, settings: Settings) -> Upstreams:

@@ -143,6 +143,8 @@ class Pipe:
         Raises `NotDrained`, with the number of names, where something was left behind.
         """
         await first_of(stopping.wait(), asyncio.wait([publishing]))
+        for feed in self.feeds.values():
+            feed.publisher.hands_over = False
         self.store.hurry()
         await asyncio.wait([publishing], timeout=DRAIN_TIMEOUT_S)
         left = sum(feed.publisher.outstanding_names for feed in self.feeds.values())

@@ -60,8 +60,8 @@ class Publisher:
     `channels` are all that it feeds; `bucket_s` is the width of the finest bucket; `keep_ids_s` how long the
     ids of posts are kept for an upstream whose refill repeats them, 0 for none. A post without a time is of now,
     or, `by_newest`, of when the newest post so far was. Where it `hands_over`, its lease is left for the next publisher
-    of this instance. `on_begun` is called before anything is read, with the session that was there before and the one
-    that begins, or "" twice where another instance has the stream.
+    of this instance. `on_begun` is called before anything is read, with the session that was there before and its
+    last batch, and the session that begins; all "" and 0 where another instance has the stream.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Publisher:
     ) -> None:
         self._store = store
         self.by_newest = self.hands_over = False
-        self.on_begun: Callable[[str, str], None] = lambda *_: None
+        self.on_begun: Callable[[tuple[str, int], str], None] = lambda *_: None
         self._newest = 0
         self._journal = journal
         self._lease = lease
@@ -92,9 +92,9 @@ class Publisher:
         self._stream_error: StreamError | None = None
 
     @property
-    def session(self) -> str:
-        """The token of the last session, "" before the first."""
-        return "" if self._ended is None else self._ended.token
+    def place(self) -> tuple[str, int]:
+        """The token of the last session and the number of its last batch, ("", 0) before the first."""
+        return ("", 0) if self._ended is None else (self._ended.token, self._ended.seq)
 
     @property
     def outstanding_names(self) -> int:
@@ -139,7 +139,7 @@ class Publisher:
             try:
                 if await self._lease.hold():
                     begun = await self._journal.begin()
-                    self.on_begun(begun.predecessor, begun.token)
+                    self.on_begun((begun.predecessor, begun.seq), begun.token)
                     self._take_over(begun, stopping)
                     recent_ids = await self._journal.recent_ids() if self._ids.keep_s else []
                     self._ids.load(recent_ids + self._outbox.ids, time.monotonic())
@@ -155,7 +155,7 @@ class Publisher:
                 if not self.published.standby:
                     log.info("standby: stream %s belongs to %s", self._journal.title, self._lease.other)
                 self.published.standby = True
-                self.on_begun("", "")
+                self.on_begun(("", 0), "")
                 self._take_over(None, stopping)
                 await first_of(asyncio.sleep(RENEW_S), stopping.wait())
         return None

@@ -18,9 +18,12 @@ MAX_WAITING: Final = 4
 
 Read: TypeAlias = tuple[Block, str]
 
+Place: TypeAlias = tuple[str, int]
+"""Where a stream's journal stands: the session that has written it, and how many batches."""
+
 
 class _Flow:
-    """One reading of the source from `position` on, which is where its reader stands.
+    """One reading of the source from `position` on.
 
     A few blocks wait for the reader; until one is taken no other is read, and upstream has to wait.
     """
@@ -29,7 +32,7 @@ class _Flow:
         self.position = position
         self.heard_until = heard_until
         self.waiting: asyncio.Queue[Read | StreamError | None] = asyncio.Queue(MAX_WAITING)
-        self.dropped = asyncio.Event()
+        self.dropped, self.has_come_back = asyncio.Event(), asyncio.Event()
 
 
 class Relay:
@@ -43,28 +46,32 @@ class Relay:
         self._source = source
         self._flow: _Flow | None = None
         self._asked = asyncio.Event()
-        self._kept_after: str | None = None
+        self._keeps = False
+        self._kept_at: Place = ("", 0)
 
     @property
     def heard_until(self) -> float:
         """Until when the source has surely listened."""
         return self._source.heard_until
 
-    def keep(self, session: str) -> None:
-        """Let the connection outlive its reader, whose session this is, for one handover."""
-        self._kept_after = session
+    def keep(self) -> None:
+        """Let the connection outlive its reader."""
+        self._keeps = True
 
-    def taken_over(self, predecessor: str, session: str) -> None:
-        """Note which session the next reader's follows on, both "" where it waits for another instance's to end.
+    def left_at(self, place: Place) -> None:
+        """Note where the journal stands that has all the reader's posts; one that has not begun has no place."""
+        if place[0]:
+            self._kept_at = place
+
+    def taken_over(self, place: Place, session: str) -> None:
+        """Note where the next reader's session begins; one that waits for another instance has no place.
 
         It may come to nothing before it reads, and another one follow on it.
         """
-        if self._kept_after is None:
-            return
-        if predecessor == self._kept_after:
-            self._kept_after = session
-        else:
-            self._kept_after = None
+        if self._keeps and place == self._kept_at:
+            self._kept_at = session, place[1]
+        elif self._keeps:
+            self._keeps = False
             self._drop()
 
     async def run(self) -> None:
@@ -77,27 +84,29 @@ class Relay:
 
     async def blocks(self, position: str, heard_until: float = 0.0) -> AsyncGenerator[Read, None]:
         """Yield what the source yields from after `position` on; raises what it raises."""
-        self._kept_after = None
-        if self._flow is not None and self._flow.position != position:
+        if not self._keeps:
             self._drop()
+        self._keeps = False
         if (flow := self._flow) is None:
             flow = self._flow = _Flow(position, heard_until)
             self._asked.set()
+        else:
+            flow.has_come_back.set()
         try:
             while (found := await flow.waiting.get()) is not None:
                 if isinstance(found, StreamError):
                     raise found
-                flow.position = found[1]
                 yield found
-            self._kept_after = None
+                flow.has_come_back.set()
+            self._keeps = False
         except StreamError:
-            self._kept_after = None
+            self._keeps = False
             raise
         finally:
             self._drop(unless_kept=True)
 
     def _drop(self, *, unless_kept: bool = False) -> None:
-        if self._flow is not None and not (unless_kept and self._kept_after is not None):
+        if self._flow is not None and not (unless_kept and self._keeps):
             self._flow.dropped.set()
             self._flow = None
 
@@ -106,6 +115,7 @@ class Relay:
             async with aclosing(self._source.blocks(flow.position, flow.heard_until)) as blocks:
                 async for found in blocks:
                     await flow.waiting.put(found)
+                    await flow.has_come_back.wait()  # how long it may be silent is known from its first posts
             await flow.waiting.put(None)
         except StreamError as error:
             await flow.waiting.put(error)
