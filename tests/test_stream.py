@@ -95,7 +95,7 @@ async def for_a_while(seconds: float) -> None:
 async def refused(stream: HttpStream) -> str:
     with pytest.raises(StreamRefused) as refusal:
         await take(stream, sys.maxsize)
-    assert stream.state.trouble == "refused"
+    assert stream.state.trouble == str(refusal.value)
     assert not stream.state.live
     return str(refusal.value)
 

@@ -114,8 +114,9 @@ class Supervised(ABC):
                         yield block, reached
                 lost = StreamLost("the stream ended")
             except StreamRefused as error:
-                self.state.trouble = "refused"
-                raise self._of_ours(error) from error
+                ours = self._of_ours(error)
+                self.state.trouble = str(ours)
+                raise ours from error
             except StreamLost as error:
                 lost = error
             finally:
