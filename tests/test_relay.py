@@ -66,6 +66,14 @@ async def taken(relay: Relay, count: int, position: str = "") -> list[bytes]:
     return found
 
 
+async def left_after_one(relay: Relay) -> None:
+    """Take a block, and leave the connection to the next reader."""
+    reading = relay.blocks("")
+    await anext(reading)
+    relay.keep()
+    await reading.aclose()
+
+
 @pytest.mark.parametrize("rewinds", [False, True])
 async def test_the_next_reader_goes_on_over_the_same_connection(*, rewinds: bool) -> None:
     async with running(upstream := Upstream(rewinds=rewinds)) as relay:
@@ -122,10 +130,7 @@ async def test_where_the_journal_stands_elsewhere_the_connection_ends(place: tup
     upstream = Upstream(rewinds=False)
     async with running(upstream) as relay:
         upstream.more(1)
-        reading = relay.blocks("")
-        await anext(reading)
-        relay.keep()
-        await reading.aclose()
+        await left_after_one(relay)
         for _ in range(10):
             await asyncio.sleep(0)
         assert upstream.open == 1, "however long it takes"
@@ -142,10 +147,7 @@ async def test_the_session_that_follows_on_the_last_has_its_connection() -> None
     upstream = Upstream(rewinds=False)
     async with running(upstream) as relay:
         upstream.more(2)
-        reading = relay.blocks("")
-        await anext(reading)
-        relay.keep()
-        await reading.aclose()
+        await left_after_one(relay)
         relay.left_at(("s", 7))
         relay.taken_over(("s", 7), "t")
         relay.left_at(("", 0))

@@ -151,8 +151,12 @@ async def _changed(
             reload.asked.clear()
             await pipe.store.wait()  # what has been read could not be put onto the boards before
             house.notifier.reloading()
-            other = _read_again(settings, reload)
-            if other is not None and other != settings and await _takes(pipe.store, other):
+            try:
+                other = await _read_again(pipe.store, settings, reload)
+            except StoreUnavailable:  # it has gone again meanwhile
+                reload.asked.set()
+                continue
+            if other != settings:
                 reload.taken(other)
                 found.append(other)
             else:
@@ -163,16 +167,20 @@ async def _changed(
     return found[0] if found else None
 
 
-def _read_again(settings: Settings, reload: Reload) -> Settings | None:
-    """Read the settings, and give those that can be gone on with; None where something is wrong with them."""
+async def _read_again(store: Store, settings: Settings, reload: Reload) -> Settings:
+    """Read the settings, and give those to go on with, the same ones where something is wrong with the new.
+
+    Raises `StoreUnavailable`.
+    """
     try:
         wanted = reload.read()
         Blocklist(wanted.filter.blocklist).load()
+        taken = with_live(settings, wanted)
+        await _check_keys(store, taken)
     except ConfigurationError as error:
         for problem in error.problems:
             log.error("all settings stay as they were: %s", problem)  # noqa: TRY400 - the user's fault
-        return None
-    taken = with_live(settings, wanted)
+        return settings
     for path in differences(taken, wanted):
         log.warning("%s is another one now: that takes a restart", path)
     if found := differences(settings, taken):
@@ -180,14 +188,12 @@ def _read_again(settings: Settings, reload: Reload) -> Settings | None:
     return taken
 
 
-async def _takes(store: Store, settings: Settings) -> bool:
-    """Look whether Redis has nothing else where the boards are to be."""
+async def _check_keys(store: Store, settings: Settings) -> None:
+    """Look where the boards are to be; raises `ConfigurationError` where Redis has something else there."""
     for name, board in boards_of(settings)[0].items():
         kind = cast("bytes", await store.execute("TYPE", store.key(board.key))).decode()
         if kind not in ("none", "zset"):
-            log.error("all settings stay as they were: boards.%s.key: %s is a %s in Redis", name, board.key, kind)
-            return False
-    return True
+            raise ConfigurationError(f"boards.{name}.key: {board.key} is a {kind} in Redis")
 
 
 async def _bound(http: HttpSettings) -> list[socket.socket]:

@@ -150,9 +150,9 @@ class Feed:
 
     @property
     def stall_timeout_s(self) -> float:
-        """How long a connection of the format may say nothing at all; 0 where that is not known yet."""
+        """How long a connection may say nothing at all, as set or as usual for the format; 0 where neither is known."""
         found = self._decoder.format
-        return 0.0 if found is None else found.stall_timeout_s
+        return self._set_stall_s or (0.0 if found is None else found.stall_timeout_s)
 
     def _decode(self, block: Block) -> list[Post]:
         posts = self._decoder.decode(block)
@@ -239,8 +239,7 @@ class Feed:
 
     def work(self, *, available: bool) -> dict[str, Work]:
         """Say what the stream's client and its publisher have to do; `available` says whether Redis is."""
-        state, published = self.state, self.publisher.published
-        stall_s = self._set_stall_s or self.stall_timeout_s
+        state, published, stall_s = self.state, self.publisher.published, self.stall_timeout_s
         left = self.publisher.outstanding_names
         heard = (state.received_bytes, state.connects)
         is_due = state.live and stall_s > 0 and not self.publisher.held_up

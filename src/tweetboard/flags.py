@@ -49,13 +49,7 @@ def parser() -> argparse.ArgumentParser:
     check = add("check", "say what would run, and try Redis and the stream once")
     replay = add("replay", "count a file of posts, and print its boards")
     replay.add_argument("file", metavar="FILE", help="posts, one JSON a line, or .sse; -: standard input")
-    top = add("top", "show the boards of a running daemon")
-    top.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
-    top.add_argument("--window", metavar="NAME", default=ALL, help="all, 5m, 1h, 24h, trending, ... (all)")
-    top.add_argument("--limit", metavar="NUMBER", type=_limit, default=10, help="rows of each board (10)")
-    top.add_argument("--watch", action="store_true", help="go on showing them, until Ctrl-C")
-    top.add_argument("--json", action="store_true", help="as the API says it, one board a line")
-    top.add_argument("--from", dest="address", metavar="URL", help="where they are served (http.host and http.port)")
+    _add_top(add("top", "show the boards of a running daemon"))
     export = add("export", "write boards to standard output, a name a line, also of a running daemon")
     export.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
     imports = add("import", "put exported boards in the place of those that are there")
@@ -74,6 +68,15 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, metavar="NUMBER", help="the same town each time")
     simulate.add_argument("--listen", type=_port, default=0, metavar="PORT", help="where to serve it (any free port)")
     return whole
+
+
+def _add_top(top: argparse.ArgumentParser) -> None:
+    top.add_argument("board", metavar="BOARD", nargs="*", help="such as hashtags (all there are)")
+    top.add_argument("--window", metavar="NAME", default=ALL, help="all, 5m, 1h, 24h, trending, ... (all)")
+    top.add_argument("--limit", metavar="NUMBER", type=_limit, default=10, help="rows of each board (10)")
+    top.add_argument("--watch", action="store_true", help="go on showing them, until Ctrl-C")
+    top.add_argument("--json", action="store_true", help="as the API says it, one board a line")
+    top.add_argument("--from", dest="address", metavar="URL", help="where they are served (http.host and http.port)")
 
 
 def _add_common(taker: argparse.ArgumentParser, *, default: str | None) -> None:

@@ -68,11 +68,11 @@ class Upstreams:
         for name, relay in self.relays.items():
             relay.left_at(self._feeds[name].publisher.place)
 
-    def stall_timeout_s(self, name: str, settings: StreamSettings) -> float:
-        """How long a stream may say nothing at all: what is set, else what is usual for the format as it turned out."""
+    def stall_timeout_s(self, name: str) -> float:
+        """How long a stream may say nothing at all, as the feed that reads it knows, or one before it did."""
         if found := self._feeds[name].stall_timeout_s:
             self._found_stall_s[name] = found
-        return settings.stall_timeout_s or self._found_stall_s.get(name, 0.0)
+        return self._found_stall_s.get(name, 0.0)
 
 
 async def open_upstreams(stack: AsyncExitStack, settings: Settings) -> Upstreams:
@@ -81,7 +81,7 @@ async def open_upstreams(stack: AsyncExitStack, settings: Settings) -> Upstreams
     for name, stream in streams_of(settings).items():
         place = await opened_place(stack, stream.settings)
         client = await stack.enter_async_context(
-            open_stream(stream.settings, place, stream.table, partial(found.stall_timeout_s, name, stream.settings))
+            open_stream(stream.settings, place, stream.table, partial(found.stall_timeout_s, name))
         )
         client.title = f"stream {stream.title}"
         found.places[name], found.titles[name] = place, stream.title

@@ -194,14 +194,17 @@ class Pipe:
         }
         for feed in self.feeds.values():
             parts["stream" if len(self.feeds) == 1 else f"stream {feed.title}"] = feed.described()
-        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
         for name, subscriber in self.subscribers.items():
-            behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)
             heard = subscriber.heard
             applied_s = time.time() - heard.applied_at if heard.applied_at else None
-            detail = f"{behind} batches behind" if heard.subscribed else "channel not subscribed"
+            detail = f"{self._behind(name)} batches behind" if heard.subscribed else "channel not subscribed"
             parts[name] = Health(heard.subscribed, detail, applied_s)
         return parts
+
+    def _behind(self, board: str) -> int:
+        """Count the batches that are in journals and not on a board."""
+        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
+        return sum(max(session.seq - session.applied[board], 0) for session in sessions)
 
     def summary(self) -> str:
         """Say in a line how it does: what does not work, or how the streams do."""
@@ -216,11 +219,9 @@ class Pipe:
         for feed in self.feeds.values():
             parts |= {f"{part} {feed.title}": work for part, work in feed.work(available=self.store.available).items()}
         parts["redis"] = Work(self._owns_redis and not self.store.available, self.store.round_trips, APPLY_LIMIT_S)
-        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
         for name, subscriber in self.subscribers.items():
-            behind = sum(max(session.seq - session.applied[name], 0) for session in sessions)
             heard = subscriber.heard
-            due = behind > 0 and self.store.available
+            due = self.store.available and self._behind(name) > 0
             parts[f"board {name}"] = Work(due, (heard.applies, heard.catch_ups), APPLY_LIMIT_S)
         return parts
 

@@ -93,20 +93,18 @@ class Relay:
         else:
             flow.has_come_back.set()
         try:
-            while (found := await flow.waiting.get()) is not None:
-                if isinstance(found, StreamError):
-                    raise found
+            while isinstance(found := await flow.waiting.get(), tuple):
                 yield found
                 flow.has_come_back.set()
-            self._keeps = False
-        except StreamError:
-            self._keeps = False
-            raise
+            self._keeps = False  # nothing is left of it
+            if found is not None:
+                raise found
         finally:
-            self._drop(unless_kept=True)
+            if not self._keeps:
+                self._drop()
 
-    def _drop(self, *, unless_kept: bool = False) -> None:
-        if self._flow is not None and not (unless_kept and self._keeps):
+    def _drop(self) -> None:
+        if self._flow is not None:
             self._flow.dropped.set()
             self._flow = None
 

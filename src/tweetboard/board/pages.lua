@@ -25,9 +25,9 @@ local function hidden(set, names, page_end)
   return scores, count, places
 end
 
--- How many names a set has, and how many of these have a rank, as if the hidden ones, name -> score, were not there.
-local function totals(set, hide, without, count)
-  local with_rank, least = ranked(set)
+-- How many names a set has, and how many of these have a rank, as if the hidden ones, name -> score, were not there; with
+-- them `with_rank` have one, those of the score `least` or more.
+local function totals(set, hide, without, count, with_rank, least)
   for _, score in pairs(without) do
     if score >= (least or -math.huge) then with_rank = with_rank - 1 end
   end
@@ -57,14 +57,15 @@ local function page(set, hide, first, limit)
     if place <= first then first = first + 1 end
     if place <= last then last = last + 1 end
   end
-  last = math.min(last, ranked(set) - 1)
+  local with_rank, least = ranked(set)
+  last = math.min(last, with_rank - 1)
   local rows = {}
   local found = first <= last and redis.call('ZREVRANGE', set, first, last, 'WITHSCORES') or {}
   for i = 1, #found, 2 do
     if not without[found[i]] then rows[#rows + 1], rows[#rows + 2] = found[i], found[i + 1] end
   end
-  local all, with_rank = totals(set, hide, without, count)
-  return all, with_rank, #rows > 0 and count_above(set, rows[2], without) or 0, rows
+  local all, shown_with_rank = totals(set, hide, without, count, with_rank, least)
+  return all, shown_with_rank, #rows > 0 and count_above(set, rows[2], without) or 0, rows
 end
 
 -- Find where a name stands as if the names to `hide` were not there; nil where it does not, or has no rank.
