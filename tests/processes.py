@@ -164,7 +164,7 @@ async def stream_key(folder: Path) -> str:
         keys = await store.execute("KEYS", "tweetboard:*")
     assert isinstance(keys, list)
     names: Sequence[str] = [key.decode() for key in keys]
-    return next(name for name in names if name.count(":") == 1 and name != "tweetboard:bare")
+    return next(name for name in names if name.count(":") == 1 and name not in ("tweetboard:bare", "tweetboard:schema"))
 
 
 def ours_removed() -> dict[str, str]:

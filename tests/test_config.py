@@ -352,7 +352,9 @@ def test_a_stream_name_is_one_that_redis_keys_can_carry(tmp_path: Path, name: st
     (line,) = problems(write(tmp_path, f'[stream]\nname = "{name}"'))
 
     assert line.startswith("config.toml: stream.name: ")
-    assert line.endswith("is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare'")
+    assert line.endswith(
+        "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare' and 'schema'"
+    )
 
 
 @pytest.mark.parametrize("folder", ["a\\u0000b", "~nobody/x"])

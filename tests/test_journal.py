@@ -14,6 +14,7 @@ from tweetboard.channel import body, subscribe
 from tweetboard.errors import SessionEnded, StoreRefused, StoreUnavailable
 from tweetboard.journal import NO_BATCH, Begun, Journal, OutOfStep, Session
 from tweetboard.outbox import Batch
+from tweetboard.schema import NAME
 from tweetboard.store import Argument, Script, Store, open_store
 
 BOARDS = [("usernames", "ub"), ("hashtags", "hb")]
@@ -269,7 +270,9 @@ async def test_channels_keys_and_journal_fields_have_the_prefix(valkey_url: str,
             assert await anext(hashtags) is not None
         assert await journal.read("usernames", 0, 10) == [(1, heard)]
     keys = cast("list[bytes]", await store.execute("KEYS", "*"))
-    assert sorted(keys) == sorted(b"{tb}:" + key.encode() for key in (STREAM, ENTRIES, IDS, "ub:applied", "hb:applied"))
+    assert sorted(keys) == sorted(
+        b"{tb}:" + key.encode() for key in (STREAM, ENTRIES, IDS, NAME, "ub:applied", "hb:applied")
+    )
 
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=20)

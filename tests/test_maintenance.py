@@ -81,6 +81,19 @@ async def test_where_nothing_was_ever_counted_that_is_said(tmp_path: Path) -> No
     assert not nowhere.exists()
 
 
+async def test_boards_of_another_layout_are_left_alone(tmp_path: Path) -> None:
+    """A backup of them would not be one, and what is put back would be counted on wrongly."""
+    folder = tmp_path / "redis"
+    async with redis_server(folder), connected(folder) as store:
+        await store.execute("SET", "tweetboard:schema", "2")
+        await store.execute("ZADD", "hashtags_scoreboard", 5, "tea")
+        for command in (["export"], ["reset", "hashtags", "--yes"], ["import", "-"]):
+            code, output, errors = await run(tmp_path, *command, "--redis", redis_url(folder), said=b"")
+            assert (code, output) == (1, "")
+            assert "tweetboard:schema is '2', and this version of tweetboard knows 1 alone" in errors
+        assert await store.execute("ZSCORE", "hashtags_scoreboard", "tea") == 5
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 1), (b"\n", 1, 1)])
 async def test_a_reset_asks_first(tmp_path: Path, answer: bytes, code: int, left: int) -> None:
     folder = tmp_path / "redis"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
+from tweetboard import schema
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.board.scoreboard import Scoreboard
@@ -280,6 +281,7 @@ async def maintaining(
     async with AsyncExitStack() as stack:
         opened = await opened_redis(stack, settings, environ, throwaway=False, prefix="", beside=True)
         store = await opened_store(stack, settings, opened)
+        await schema.check(store)
         boards = boards_of(settings)[0]
         yield (
             store,

@@ -1,9 +1,10 @@
 -- One stream's state: who may append, how far it has come, and the batches that some board has not applied yet.
 --
--- KEYS: 1 the stream's hash, 2 its journal, 3 its recent ids, 4... each board's hash of what it has applied.
+-- KEYS: 1 the stream's hash, 2 its journal, 3 its recent ids, 4 which layout all keys have, 5... each board's hash of
+-- what it has applied.
 -- ARGV: 1 verb, 2 the stream's name, then the verb's own.
 
-local stream, journal, ids = KEYS[1], KEYS[2], KEYS[3]
+local stream, journal, ids, schema = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local verb, name = ARGV[1], ARGV[2]
 
 local function first_in_journal()
@@ -15,7 +16,7 @@ end
 -- that a key of another type ends the script before it has changed anything.
 local function all_applied(unknown)
   local applied = {}
-  for i = 4, #KEYS do
+  for i = 5, #KEYS do
     applied[#applied + 1] = tonumber(redis.call('HGET', KEYS[i], name) or unknown)
   end
   return applied
@@ -33,13 +34,18 @@ end
 
 -- begin(token, boards as a JSON list of "key (channel)", in the order of KEYS: what is in the journal for one is under its
 -- channel, so that under another it is new to the stream; tokens of the same instance whose begin was never
--- answered, as JSON): become the owner.
+-- answered, as JSON; the number of the layout): become the owner.
 -- Answers {seq, position, the owner before (not counting those unanswered), boards no longer fed (JSON), batches that no
 -- journal holds any more, boards that have more than the stream has (somebody deleted its hash), until when anybody
--- listened to upstream}, or an error where another program's data are in the way.
+-- listened to upstream}, or an error where another program's data, or another layout, are in the way.
 local function begin()
   local token, boards = ARGV[3], cjson.decode(ARGV[4])
   local state = redis.call('HMGET', stream, 'seq', 'position', 'owner', 'boards', 'heard', 'after')
+  local layout = redis.call('GET', schema)
+  if layout and layout ~= ARGV[6] then
+    return redis.error_reply('SCHEMA ' .. schema .. ' is ' .. layout .. ', and this version of tweetboard knows ' ..
+      ARGV[6] .. ' alone; use the version that wrote it, or another redis.prefix')
+  end
   local in_the_way = not state[1] and not state[3] and foreign()
   if in_the_way then
     return redis.error_reply('FOREIGN ' .. in_the_way .. " holds another program's data; choose another redis.prefix")
@@ -54,6 +60,8 @@ local function begin()
   local dropped, lost, ahead = {}, 0, 0
   for _, board in ipairs(cjson.decode(state[4] or '[]')) do dropped[board] = true end
 
+  if not layout then redis.call('SET', schema, ARGV[6]) end
+
   -- Without a stream hash the journal's numbers mean nothing (somebody deleted the one and not the other).
   if seq == 0 then
     redis.call('DEL', journal)
@@ -67,10 +75,10 @@ local function begin()
     if applied[i] > seq then ahead = ahead + 1 end
     if listed and applied[i] < 0 then lost = lost + seq - first + 1 end -- somebody deleted where it stands
     if not known or applied[i] > seq then
-      redis.call('HSET', KEYS[3 + i], name, seq) -- new to the stream: it counts from here on
+      redis.call('HSET', KEYS[4 + i], name, seq) -- new to the stream: it counts from here on
     elseif applied[i] < first - 1 then
       lost = lost + first - 1 - applied[i]
-      redis.call('HSET', KEYS[3 + i], name, first - 1)
+      redis.call('HSET', KEYS[4 + i], name, first - 1)
     end
   end
 

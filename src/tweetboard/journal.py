@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
+from tweetboard import schema
 from tweetboard.channel import message
 from tweetboard.errors import SessionEnded
 from tweetboard.outbox import Batch
@@ -116,6 +117,7 @@ class Journal:
             self.stream_key,
             f"{self.stream_key}:journal",
             self._ids_key,
+            store.key(schema.NAME),
             *(f"{store.key(key)}:applied" for _, key in boards),
         ]
         self.session: Session | None = None
@@ -137,7 +139,7 @@ class Journal:
         boards = msgspec.json.encode([f"{self._store.key(key)} ({channel})" for channel, key in self._boards])
         unanswered = msgspec.json.encode(list(self.unanswered))
         self.unanswered.append(token)
-        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, boards, unanswered)
+        reply = await self._store.run(_SCRIPT, self._keys, "begin", self.name, token, boards, unanswered, schema.SCHEMA)
         self.unanswered.remove(token)
         seq, position, predecessor, dropped, lost, ahead, heard = cast(
             "tuple[int, bytes, bytes, bytes, int, int, bytes]", reply

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
+from tweetboard import schema
 from tweetboard.errors import SessionEnded, StoreUnavailable, StreamError
 from tweetboard.framing import Block
 from tweetboard.journal import Begun, Journal, OutOfStep, Session
@@ -146,6 +147,7 @@ class Publisher:
                     self.published.standby = False
                     self._report(begun)
                     return begun
+                await schema.check(self._store)  # a standby shows the boards
             except StoreUnavailable:
                 stop = [] if self._outbox.outstanding_names else [stopping.wait()]
                 await first_of(self._store.wait(), *stop)

@@ -166,8 +166,8 @@ def _redis_url(url: str) -> Iterator[str]:
 
 
 _name = _must(
-    lambda name: name != "bare" and re.fullmatch(r"[a-z0-9_-]{0,64}", name) is not None,
-    "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare'",
+    lambda name: name not in ("bare", "schema") and re.fullmatch(r"[a-z0-9_-]{0,64}", name) is not None,
+    "is not a name of up to 64 of the characters a-z, 0-9, _ and -, other than 'bare' and 'schema'",
 )
 _prefix = _must(lambda text: len(text) <= 64 and _is_plain(text), "is not up to 64 characters without spaces")
 _board_name = _must(
