@@ -13,7 +13,7 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from tweetboard.embedded import find_binary
+from processes import SERVER
 from tweetboard.store import Store, open_store
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -35,7 +35,7 @@ def valkey_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tb-") as folder:
         path = Path(folder) / "valkey.sock"
         settings = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", folder]
-        process = subprocess.Popen([find_binary(), *settings], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([SERVER, *settings], stdout=subprocess.DEVNULL)
         try:
             wait_for_socket(path)
             yield f"unix://{path}"

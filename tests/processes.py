@@ -18,6 +18,9 @@ from tweetboard.store import Store, open_store
 
 START_TIMEOUT_S = 20.0
 
+SERVER = os.environ.get("TWEETBOARD_TEST_SERVER") or find_binary()
+"""The server that tests run on, but for those of the embedded one: another Redis or Valkey where one is named."""
+
 
 class Daemon:
     """A running `python -m tweetboard`: `address` is where it serves, `errors` what it said on standard error."""
@@ -130,7 +133,7 @@ async def redis_server(folder: Path, *settings: str) -> AsyncIterator[asyncio.su
     """Run a server at `folder`/redis.sock with its data in `folder`, fit to be killed and started again."""
     folder.mkdir(exist_ok=True)
     process = await asyncio.create_subprocess_exec(
-        find_binary(),
+        SERVER,
         *("--port", "0", "--unixsocket", str(folder / "redis.sock"), "--dir", str(folder), "--save", ""),
         *("--appendonly", "yes", *settings),
         stdout=asyncio.subprocess.DEVNULL,

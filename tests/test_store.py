@@ -18,9 +18,9 @@ import uvloop
 from redis import exceptions as redis_errors
 
 from conftest import wait_for_socket, wait_until
+from processes import SERVER
 from tweetboard import store as store_module
 from tweetboard.channel import subscribe
-from tweetboard.embedded import find_binary
 from tweetboard.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 from tweetboard.lease import Lease
 from tweetboard.store import BACKOFF_S, Script, Store, open_store
@@ -41,7 +41,7 @@ class Server:
 
     def start(self, *settings: str, wait: bool = True) -> None:
         base = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self.folder)]
-        self._process = subprocess.Popen([find_binary(), *base, *settings], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([SERVER, *base, *settings], stdout=subprocess.DEVNULL)
         if wait:
             wait_for_socket(self.socket)
 

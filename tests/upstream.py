@@ -22,6 +22,7 @@ import contextlib
 import itertools
 import json
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -82,7 +83,7 @@ class Upstream:
 
     Each record is an HTTP chunk of its own, or, with `chunk_bytes`, the body is cut into chunks of that size. A
     keep-alive stands before every `keep_alive_every`th record (0: never), and comes each `keep_alive_s` when all
-    records are sent. `rate` is in records per second, 0 for as fast as the client takes them.
+    records are sent. `rate` is in records per second, 0 for as fast as the client takes them. With `tls` it is https.
 
     To look at: the `requests` so far, how many `connections` are open now, and how many records have been `sent` (of
     the last connection, with SSE).
@@ -98,6 +99,7 @@ class Upstream:
     keep_alive_s: float = 1.0
     rate: float = 0.0
     on_request: Callable[[Request], None] = lambda _: None
+    tls: ssl.SSLContext | None = None
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -117,8 +119,8 @@ class Upstream:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", port)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/stream"
+        server = await asyncio.start_server(accept, "127.0.0.1", port, ssl=self.tls)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/stream"
         try:
             yield self
         finally:

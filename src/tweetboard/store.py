@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -60,6 +61,14 @@ _WRITE_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY")
 
 _FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
+_HUNG_UP: Final = {
+    "redis": "; does it want TLS (rediss://)?",
+    "rediss": "; does it want a certificate of ours, or another one (ssl_certfile)?",
+}
+"""By the URL's scheme, why a server may hang up on whom it has never answered."""
+
+_HUNG_UP_WORDS: Final = ("reset by peer", "closed by server", "_ALERT_")
+
 _WRITES: Final = {
     "aof_last_write_status": "Redis's last write to its append-only file",
     "aof_last_bgrewrite_status": "Redis's last rewrite of its append-only file",
@@ -87,6 +96,7 @@ class Store:
 
     `address` is for messages and never holds a password. `available` is what the last command found; a server that
     refuses to write is not, until it has written. `answered_at` is when it last answered, Unix seconds, 0 for never.
+    `hung_up_hint` is said of one that has hung up and never answered.
     """
 
     def __init__(self, client: aioredis.Redis, *, prefix: str = "", address: str = "redis") -> None:
@@ -97,6 +107,7 @@ class Store:
         self.trouble = "not reached yet"
         self.round_trips = 0
         self.answered_at = 0.0
+        self.hung_up_hint = ""
         self._timeout_s = COMMAND_TIMEOUT_S
         self._under_way = set[asyncio.Timeout]()
         self._refuses_writes = False
@@ -251,6 +262,8 @@ class Store:
         if passing and not isinstance(error, _FINAL):
             if isinstance(error, TimeoutError) and not isinstance(error, redis_errors.RedisError):
                 text = f"no answer for {self._timeout_s:g} s"
+            elif not self.round_trips and any(word in text for word in _HUNG_UP_WORDS):
+                text += self.hung_up_hint
             self._refuses_writes |= text.partition(" ")[0] in _WRITE_REFUSALS
             self._note(text)
             return StoreUnavailable(f"Redis at {self.address} is unavailable: {text}")
@@ -303,7 +316,9 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
         pool.connection_kwargs.setdefault("password", password)
     client = aioredis.Redis(connection_pool=pool)
     try:
-        yield Store(client, prefix=prefix, address=_address(client))
+        store = Store(client, prefix=prefix, address=_address(client))
+        store.hung_up_hint = _HUNG_UP.get(url.partition(":")[0], "")
+        yield store
     finally:
         try:
             await pool.aclose()
@@ -314,10 +329,22 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
 
 
 def _check_files(options: Mapping[str, object]) -> None:
-    """Look whether what TLS needs is there: at each attempt to connect its absence would look like a server's."""
-    for option in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+    """Look whether what TLS needs is there and fits: at each attempt to connect it would look like a server's fault."""
+    files = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+    authorities, folder, certificate, key = (cast("str | None", options.get(option)) for option in files)
+    for option in files:
         if (path := options.get(option)) and not Path(str(path)).exists():
             raise ConfigurationError(f"redis.url: {option}: there is no {path}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    about = f"ssl_ca_certs: {authorities}"
+    try:
+        if authorities or folder:
+            context.load_verify_locations(authorities, folder)
+        about = f"ssl_certfile: {certificate} with the key in {key or 'the same'}"
+        if certificate:  # without a password OpenSSL would ask for one, at a terminal that may not be there
+            context.load_cert_chain(certificate, key, str(options.get("ssl_password") or ""))
+    except OSError as error:
+        raise ConfigurationError(f"redis.url: {about}: {error.strerror or error}") from error
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:
