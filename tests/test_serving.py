@@ -1,20 +1,27 @@
 """Who says nothing, or slowly, holds nobody up; every answer is safe to be looked at."""
 
 import asyncio
+import contextlib
+import resource
+import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from processes import daemon
 from tweetboard import serving
 from tweetboard.api import About, Api
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.store import Store
 
 DRIPPING = 1_000
+MANY = 10_000
 
 
 @asynccontextmanager
@@ -111,3 +118,96 @@ async def test_a_line_or_a_header_that_is_too_long_is_refused(fake_store: Store)
         for path, headers in (("x" * 40_000, {}), ("", {"X-Long": "x" * 40_000})):
             async with session.get(f"{address}/{path}", headers=headers) as response:
                 assert response.status == 400
+
+
+async def test_one_connection_too_many_is_told_so_and_those_that_are_there_go_on(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MAX_CONNECTIONS", 2)
+    async with boards(fake_store) as (_, port), asyncio.timeout(10):
+        async with asyncio.TaskGroup() as group:
+            two = [group.create_task(asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
+        first, second = (task.result() for task in two)
+        await asked(*first)
+        await asked(*second)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = (await reader.read()).decode()
+        writer.close()
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert "application/problem+json" in answer
+        assert answer.endswith('"detail":"2 connections are open already"}\n'), answer
+        await asked(*first)
+        for _, writer in (first, second):
+            writer.close()
+            await writer.wait_closed()
+        third = await asyncio.open_connection("127.0.0.1", port)
+        await asked(*third)
+        third[1].close()
+
+
+async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ask over a connection that stays, and read the answer."""
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = (int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-length"))
+    await reader.readexactly(length)
+
+
+async def test_who_does_not_read_an_answer_loses_it_and_who_reads_slowly_does_not(
+    fake_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large page that stands in the way of its connection would else be kept for ever."""
+    monkeypatch.setattr(serving, "UNREAD_S", 0.5)
+    names = [f"{number:05}{'x' * 200}" for number in range(1_000)]
+    await fake_store.execute("ZADD", "ub", *(word for name in names for word in (1, name)))
+    pages = b"GET /usernames?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40  # more than the kernel would take
+    async with boards(fake_store) as (_, port), asyncio.timeout(20):
+
+        def connection() -> socket.socket:
+            one = socket.socket()
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            one.connect(("127.0.0.1", port))
+            one.sendall(pages)
+            one.setblocking(False)
+            return one
+
+        loop = asyncio.get_running_loop()
+        with connection() as deaf, connection() as slow:
+            read = 0
+            while read < 40 * 400_000:  # a page has both copies of each name
+                read += len(await loop.sock_recv(slow, 65_536))
+                await asyncio.sleep(0.004)
+            left = 0
+            with contextlib.suppress(ConnectionResetError):
+                while more := await loop.sock_recv(deaf, 65_536):
+                    left += len(more)
+            assert left < read
+
+
+async def test_ten_thousand_open_connections_hold_nobody_up(tmp_path: Path) -> None:
+    """Each has asked once and stays; a daemon that was started with a low limit of files has raised it by itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if min(hard, serving.MAX_CONNECTIONS) < MANY + 1_000:
+        pytest.skip(f"only {hard} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
+    try:
+        starting = daemon(tmp_path, "--stream", "http://127.0.0.1:1/nobody")
+        async with starting as running:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (MANY + 1_000, hard))
+            await running.ready()
+            port = int(running.address.rpartition(":")[2])
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MANY)]
+            for reader, writer in opened:
+                await asked(reader, writer)
+            began_s = time.monotonic()
+            for _ in range(20):
+                status, _ = await running.get("/usernames")
+                assert status == 200
+            assert time.monotonic() - began_s < 5
+            for _, writer in opened:
+                writer.close()
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

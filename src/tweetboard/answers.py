@@ -27,6 +27,9 @@ GZIP_BYTES: Final = 1_000
 """Below this a compressed answer fits into as many packets as a plain one."""
 
 
+PROBLEM_TYPE: Final = "application/problem+json"
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error as RFC 9457 has it."""
 
@@ -146,7 +149,7 @@ def respond_json(answer: object, *, status: int = 200, content_type: str = "appl
 
 def respond_problem(problem: Problem) -> web.Response:
     """Answer with a problem document."""
-    return respond_json(problem, status=problem.status, content_type="application/problem+json")
+    return respond_json(problem, status=problem.status, content_type=PROBLEM_TYPE)
 
 
 def _tag(says: bytes) -> str:

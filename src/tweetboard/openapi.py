@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from tweetboard import __version__
-from tweetboard.answers import Problem
+from tweetboard.answers import PROBLEM_TYPE, Problem
 from tweetboard.api import BoardAnswer, Health, Index, NameAnswer, Readiness, Search, State
 from tweetboard.asked import DEFAULT_LIMIT, MAX_AROUND, MAX_LIMIT, MAX_OFFSET, MAX_WATCHED
 from tweetboard.board.windows import ALL, Kept
@@ -150,4 +150,4 @@ def _other(media_type: str, schema: str) -> Described:
 
 def _problem(text: str) -> Described:
     schema = {"$ref": _REF.format(name=Problem.__name__)}
-    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+    return {"description": text, "content": {PROBLEM_TYPE: {"schema": schema}}}

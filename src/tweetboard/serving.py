@@ -7,6 +7,7 @@ What lives here: listening, time limits, headers of safety. What must not: any r
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -17,7 +18,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError, RawRequestMessage
 
-from tweetboard.answers import Problem, respond_problem
+from tweetboard.answers import PROBLEM_TYPE, Problem, encoded, respond_problem
 
 SHUTDOWN_TIMEOUT_S: Final = 0.5
 
@@ -35,6 +36,15 @@ FIRST_REQUEST_S: Final = 10.0
 
 IDLE_S: Final = 75.0
 """So long a connection is kept for another request."""
+
+UNREAD_S: Final = 30.0
+"""So long what has been answered may wait for a client to read on, once its buffer is full; then the client is gone."""
+
+MAX_CONNECTIONS: Final = 25_000
+"""All that are open: those who watch boards (clients.py), and as many again as ask in between."""
+
+RESERVED_FILES: Final = 256
+"""Of the files that a process may have open so many are kept for anything but these connections."""
 
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -120,20 +130,60 @@ def _url(bound: Any) -> str:  # noqa: ANN401 - as the kind of socket has it
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def most_connections() -> int:
+    """Say how many connections may be open at once, having raised the limit of open files as far as that is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(min(MAX_CONNECTIONS, soft - RESERVED_FILES), 1)
+
+
 class _Connection(web.RequestHandler):
-    """A connection that says in a problem document, too, that what came is no request; one that says nothing ends."""
+    """A connection that says in a problem document, too, that what came is no request.
+
+    One that says nothing ends, and so does one that does not read; one too many is told so and ends.
+    """
 
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    home: "_Server"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._waiting = asyncio.get_running_loop().call_later(FIRST_REQUEST_S, self.force_close)
+        self.home.open += 1
+        if self.home.open > self.home.most and self.transport is not None:
+            self.transport.write(_too_many(self.home.most))
+            self.transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait no more."""
+        self.home.open -= 1
         self.has_asked()
+        self._has_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give who does not read some time, and then up."""
+        super().pause_writing()
+        self._unread = asyncio.get_running_loop().call_later(UNREAD_S, self._give_up)
+
+    def resume_writing(self) -> None:
+        """Wait no more: it has read on."""
+        super().resume_writing()
+        self._has_read()
+
+    def _has_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()  # closing would wait until the rest is read
 
     def has_asked(self) -> None:
         """Note that a request has come; for the next ones there is another limit."""
@@ -159,11 +209,28 @@ class _Connection(web.RequestHandler):
         return response
 
 
+def _too_many(most: int) -> bytes:
+    """Write an answer to a request that nobody waits for."""
+    body = encoded(Problem("Service Unavailable", 503, f"{most:,} connections are open already")).body
+    headers = {
+        "Content-Type": PROBLEM_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **SECURITY_HEADERS,
+    }
+    lines = ["HTTP/1.1 503 Service Unavailable", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
 class _Server(web.Server):
-    """Makes such connections."""
+    """Makes such connections, of which no more than `most` are to be `open`."""
+
+    def __init__(self, *of_requests: Any, request_factory: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        super().__init__(*of_requests, request_factory=request_factory)
+        self.open, self.most = 0, most_connections()
 
     def __call__(self) -> _Connection:
-        return _Connection(
+        connection = _Connection(
             self,
             loop=asyncio.get_running_loop(),
             logger=log,
@@ -172,6 +239,8 @@ class _Server(web.Server):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )
+        connection.home = self
+        return connection
 
 
 class _Runner(web.AppRunner):
