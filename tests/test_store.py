@@ -138,7 +138,7 @@ async def test_a_server_that_is_loading_its_data_is_unavailable(server: Server) 
     server.start(*slow)
     async with open_store(server.url, connections=1) as store:
         error = await failure(store, "PING")
-        assert not await store.answers()
+        assert await store.stage() == "loading"
     assert isinstance(error, StoreUnavailable)
     assert "loading the dataset" in str(error)
 
@@ -328,7 +328,7 @@ async def test_a_socket_that_never_says_a_word_is_unavailable(
         open_store(url, connections=1) as store,
     ):
         assert isinstance(await failure(store, *WRITE), StoreUnavailable)
-        assert not await store.answers()
+        assert await store.stage() == "away"
         assert pool_of(store)[0] == 0
 
 
@@ -496,7 +496,7 @@ async def _cancel_in_each_turn(folder: Path, *, again: bool) -> None:
 
 async def _use(url: str) -> None:
     async with open_store(url, connections=2) as store:
-        assert await store.answers()
+        assert await store.stage() == "ready"
         async with subscribe(store, "usernames"):
             await store.execute("PING")
 
@@ -571,9 +571,9 @@ async def test_a_server_not_there_yet_is_asked_without_a_line_in_the_log(
 ) -> None:
     caplog.set_level(logging.DEBUG, "tweetboard")
     async with open_store(server.url, connections=1) as store:
-        assert await store.answers()
+        assert await store.stage() == "ready"
         server.kill()
-        assert not await store.answers()
+        assert await store.stage() == "away"
     assert not caplog.messages
 
 

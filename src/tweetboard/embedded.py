@@ -25,7 +25,7 @@ from tweetboard.errors import ConfigurationError, EmbeddedServerError
 from tweetboard.store import open_store
 
 START_TIMEOUT_S: Final = 30.0
-"""An append-only file of 1 GB loads in about 10 s."""
+"""A server that starts may say nothing for so long; while it says that it reads its data, it is waited for."""
 
 STOP_TIMEOUT_S: Final = 1.0
 """What it has not written by then, the system has: a kill loses none of it."""
@@ -121,7 +121,10 @@ class EmbeddedServer:
         return 0 if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the server and wait until it answers; raises `EmbeddedServerError` with its last words."""
+        """Start the server and wait until it answers, having read its data; raises `EmbeddedServerError`.
+
+        The error has its last words.
+        """
         stderr = self._folder / "valkey.log"
         try:
             process = self._process = await self._spawn(stderr)
@@ -134,8 +137,11 @@ class EmbeddedServer:
             while True:
                 if process.returncode is not None or time.monotonic() >= deadline:
                     raise EmbeddedServerError(f"the embedded server did not start: {_last_words(stderr)}")
-                if await store.answers():
+                stage = await store.stage()
+                if stage == "ready":
                     return
+                if stage == "loading":
+                    deadline = time.monotonic() + START_TIMEOUT_S
                 await asyncio.sleep(0.01)
 
     async def watch(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import redis.asyncio as aioredis
 from redis import exceptions as redis_errors
@@ -241,13 +241,16 @@ class Store:
             return {}
         return cast("dict[str, object]", reply) if isinstance(reply, dict) else {}
 
-    async def answers(self) -> bool:
-        """Ask once whether Redis is there and ready; never logs, for it is asked while a server starts."""
+    async def stage(self) -> Literal["away", "loading", "ready"]:
+        """Ask once how far a server that starts has come; never logs."""
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                return bool(await self._client.execute_command("PING"))  # type: ignore[no-untyped-call]
+                await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
+        except redis_errors.BusyLoadingError:
+            return "loading"
         except (redis_errors.RedisError, OSError, TimeoutError):
-            return False
+            return "away"
+        return "ready"
 
     def failed(self, error: Exception) -> StoreError:
         """Judge a failure met outside `execute` (a Pub/Sub connection's), and remember it like any other."""

@@ -1,0 +1,131 @@
+"""What happens to a daemon in a life of years: a full disk, certificates that run out, folders it may not write to."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certificates import certificates, server_context
+from processes import Daemon, count, daemon
+from test_daemon import flat, town
+from upstream import Answer, Upstream
+
+DISK_BYTES = 128 * 1024 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of a few MB; yields where it is."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def until_part(running: Daemon, name: str, words: str, *, status: int) -> None:
+    """Wait until /readyz says these words of a part."""
+    parts: object = None
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                answered, answer = await running.get("/readyz")
+                parts = answer["parts"]
+                assert isinstance(parts, dict)
+                if answered == status and words in parts[name]["detail"]:
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{name} has come to: {parts}; {running.errors}") from None
+
+
+async def test_a_full_disk_holds_the_boards_up_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
+    """Redis refuses what it cannot write down, and reading stops; with room again, everything is on the boards."""
+    posts = town(10_000)
+    usernames, hashtags = count(posts)
+    filler = small_disk / "filler"
+    async with Upstream(flat(posts), "sse", rate=2_000).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, "--data-dir", str(small_disk / "data")) as running:
+            await running.ready()
+            await running.until("tweetboard_posts_total", 1_000)
+            with filler.open("wb") as file:
+                fill(file.fileno())
+            await until_part(running, "redis", "MISCONF", status=503)
+            assert (await running.get("/usernames"))[0] == 200  # it can still be read
+            filler.unlink()
+            await running.counts(usernames, hashtags, timeout_s=60)
+            await until_part(running, "redis", "answers", status=200)
+            assert await running.metric("tweetboard_batches_lost_total") == 0
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+
+
+def fill(descriptor: int) -> None:
+    """Write until there is no room left."""
+    for size in (65_536, 4_096, 1):
+        try:
+            while True:
+                os.write(descriptor, bytes(size))
+        except OSError:
+            pass
+
+
+async def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_starts(tmp_path: Path, small_disk: Path) -> None:
+    """As with `ReadOnlyPaths=`, or a disk that was mounted anew after an error."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)  # noqa: ASYNC221 - it takes no time
+    async with daemon(tmp_path, "--data-dir", str(small_disk / "data"), "--stream", "http://127.0.0.1:1/") as running:
+        assert await running.ended() == 2
+    assert running.errors == f"tweetboard: redis.data_dir: {small_disk / 'data'}: Read-only file system\n"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [
+        ("unknown", "certificate verify failed"),
+        ("wrong", "certificate is not valid for '127.0.0.1'"),
+        ("old", "certificate has expired"),
+    ],
+)
+async def test_a_streams_certificate_that_does_not_fit_is_said_and_no_token_is_shown_to_it(
+    tmp_path: Path, certificate: str, told: str
+) -> None:
+    """It is tried again, for certificates are renewed; whoever that server is has not heard a word."""
+    certificates(tmp_path)
+    environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "TWEETBOARD_STREAM_TOKEN": "hush"}
+    async with Upstream(flat(town(5)), tls=server_context(tmp_path, certificate)).serving() as upstream:
+        for url in (upstream.url, upstream.url.replace("https:", "wss:")):
+            async with daemon(tmp_path, "--stream", url, environ=environ) as running:
+                await running.ready()
+                await until_part(running, "stream", told, status=503)
+                running.signal(signal.SIGTERM)
+                assert await running.ended() == 0
+            assert told in running.errors
+        assert upstream.requests == []
+
+
+async def test_a_streams_certificate_by_an_authority_of_ones_own_is_taken(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    posts = town(20)
+    usernames, hashtags = count(posts)
+    environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    async with Upstream(flat(posts), tls=server_context(tmp_path, "good")).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, environ=environ) as running:
+            await running.ready()
+            await running.counts(usernames, hashtags)
+
+
+async def test_a_token_that_is_missing_is_said_to_be_with_where_it_belongs(tmp_path: Path) -> None:
+    """As of a credential whose file is not there: systemd starts the daemon all the same."""
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / "nothing")}
+    async with Upstream([], usual=Answer(status=401)).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, environ=environ) as running:
+            assert await running.ended() == 1
+    assert "TWEETBOARD_STREAM_TOKEN" in running.errors
