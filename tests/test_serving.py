@@ -185,6 +185,19 @@ async def test_who_does_not_read_an_answer_loses_it_and_who_reads_slowly_does_no
             assert left < read
 
 
+def test_a_sandbox_that_hides_the_limit_of_files_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd's @resources, which our unit forbids, has the system call for both looking and raising."""
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(resource, "setrlimit", forbidden)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 65_536))
+    assert serving.most_connections() == 1_024 - serving.RESERVED_FILES
+    monkeypatch.setattr(resource, "getrlimit", forbidden)
+    assert serving.most_connections() == serving.MAX_CONNECTIONS
+
+
 async def test_ten_thousand_open_connections_hold_nobody_up(tmp_path: Path) -> None:
     """Each has asked once and stays; a daemon that was started with a low limit of files has raised it by itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

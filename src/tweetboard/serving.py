@@ -132,11 +132,12 @@ def _url(bound: Any) -> str:  # noqa: ANN401 - as the kind of socket has it
 
 def most_connections() -> int:
     """Say how many connections may be open at once, having raised the limit of open files as far as that is allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = resource.RLIM_INFINITY
     wanted = MAX_CONNECTIONS + RESERVED_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # a sandbox may forbid it
+    with suppress(OSError, ValueError):  # a sandbox may forbid the one or the other, as our own unit does both
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
             soft = raised
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(min(MAX_CONNECTIONS, soft - RESERVED_FILES), 1)
