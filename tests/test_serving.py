@@ -186,7 +186,7 @@ async def test_who_does_not_read_an_answer_loses_it_and_who_reads_slowly_does_no
 
 
 def test_a_sandbox_that_hides_the_limit_of_files_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd's @resources, which our unit forbids, has the system call for both looking and raising."""
+    """Systemd's @resources, which our unit forbids, has the system call for both looking and raising."""
 
     def forbidden(*_: object) -> None:
         raise PermissionError("Operation not permitted")
