@@ -107,3 +107,32 @@ def test_the_readmes_commands_are_the_ones_that_ci_runs(readme: str) -> None:
 
 def test_no_placeholder_is_left(readme: str) -> None:
     assert not re.findall(r"^[A-Z]+$", readme, re.MULTILINE)
+
+
+def test_each_log_line_that_is_explained_is_one_that_is_written() -> None:
+    """What stands in the table's first column stands so in a message of the code."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `([^`]+)` \| ", text, re.MULTILINE)
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "tweetboard").rglob("*.py"))
+    assert len(lines) > 10
+    assert [line for line in lines if line not in source] == []
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_page_is_linked_and_its_links_lead_somewhere(document: Path, readme: str) -> None:
+    assert f"(docs/{document.name})" in readme
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_container_has_what_the_project_needs() -> None:
+    """It could not be built where this was written: at least what it copies is there, and its settings exist."""
+    lines = (ROOT / "docs" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    for copied in re.findall(r"^COPY (.+) \S+$", lines, re.MULTILINE):
+        assert all((ROOT / one).exists() for one in copied.split())
+    compose = (ROOT / "docs" / "docker" / "compose.yaml").read_text(encoding="utf-8")
+    names = re.findall(r"TWEETBOARD_[A-Z_]+", lines + compose)
+    assert {"TWEETBOARD_HTTP_HOST", "TWEETBOARD_STREAM_URL"} <= set(names)
+    known = {f"TWEETBOARD_{key.upper().replace('.', '_')}" for key in config._KEYS}  # noqa: SLF001 - as above
+    known |= {"TWEETBOARD_STREAM_TOKEN"}
+    assert set(names) <= known

@@ -21,6 +21,6 @@ async def check(store: Store) -> None:
     found = cast("bytes | None", await store.execute("GET", store.key(NAME)))
     if found is not None and found != str(SCHEMA).encode():
         raise StoreRefused(
-            f"Redis at {store.address}: {store.key(NAME)} is {found.decode(errors='replace')!r}, and this version of "
-            f"tweetboard knows {SCHEMA} alone: use the version that wrote it, or another redis.prefix"
+            f"Redis at {store.address}: {store.key(NAME)} is {found.decode(errors='replace')!r}, "
+            f"and this version of tweetboard knows {SCHEMA} alone; use the version that wrote it, or another redis.prefix"
         )
