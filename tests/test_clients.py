@@ -34,6 +34,9 @@ def request(peer: object, *forwarded: str) -> web.Request:
         (("10.0.0.1", 1), "1.2.3.4, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
         (("10.0.0.1", 1), "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         (("10.0.0.1", 1), "198.51.100.7, unknown", "10.0.0.1"),
+        (("10.0.0.1", 1), "198.51.100.7:4711", "198.51.100.7"),
+        (("10.0.0.1", 1), "[2001:db8::7]:4711, 10.0.0.2:80", "2001:db8::7"),
+        (("10.0.0.1", 1), "2001:db8::7,", "2001:db8::7"),
         (("10.0.0.1", 1), "", "10.0.0.1"),
         (("::ffff:10.0.0.1", 1, 0, 0), "198.51.100.7", "198.51.100.7"),
         (("2001:db8::1", 1, 0, 0), "198.51.100.7", "2001:db8::1"),
@@ -62,9 +65,22 @@ def test_one_address_has_its_share_and_gets_it_back() -> None:
             pass
 
 
-def test_this_machine_itself_has_no_share() -> None:
+def test_a_household_of_ipv6_has_one_share() -> None:
     clients = Clients(1)
-    here = request(("127.0.0.1", 1))
+    with clients.watching(request(("2001:db8:0:1::5", 1, 0, 0))):
+        with (
+            pytest.raises(ProblemFound, match="1 connections from 2001:db8:0:1::/64 watch"),
+            clients.watching(request(("2001:db8:0:1::6", 1, 0, 0))),
+        ):
+            pass
+        with clients.watching(request(("2001:db8:0:2::5", 1, 0, 0))), clients.watching(request(("fe80::1%5", 1, 0, 5))):
+            pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_this_machine_itself_has_no_share(address: str) -> None:
+    clients = Clients(1)
+    here = request((address, 1))
     with clients.watching(here), clients.watching(here), clients.watching(request("")), clients.watching(request("")):
         pass
 

@@ -62,9 +62,10 @@ class Clients:
     def address(self, request: web.Request) -> str:
         """Say where a request comes from: the last address on its way that is no proxy's; "" where that has none."""
         here = _address(request.remote or "")
-        forwarded = [one for line in request.headers.getall("X-Forwarded-For", ()) for one in line.split(",")]
+        lines = request.headers.getall("X-Forwarded-For", ())
+        forwarded = [one.strip() for line in lines for one in line.split(",") if one.strip()]
         while here is not None and forwarded and any(here in network for network in self._proxies):
-            before = _address(forwarded.pop().strip())
+            before = _address(_without_port(forwarded.pop()))
             if before is None:
                 break
             here = before
@@ -74,19 +75,32 @@ class Clients:
     def watching(self, request: web.Request) -> Iterator[None]:
         """Count one more who watches, until the block ends; raises `ProblemFound` where these would be too many."""
         address = self.address(request)
+        is_far = address and not ip_address(address).is_loopback
+        share = _share(address)
         if self._viewers.total() >= MAX_VIEWERS:
             raise ProblemFound(503, f"{MAX_VIEWERS:,} connections watch boards already")
-        is_far = address and not ip_address(address).is_loopback
-        if is_far and self._viewers[address] >= self._max_viewers:
-            told = f"{self._max_viewers} connections from {address} watch boards already (http.max_viewers_per_address)"
+        if is_far and self._viewers[share] >= self._max_viewers:
+            told = f"{self._max_viewers} connections from {share} watch boards already (http.max_viewers_per_address)"
             raise ProblemFound(429, told)
-        self._viewers[address] += 1
+        self._viewers[share] += 1
         try:
             yield
         finally:
-            self._viewers[address] -= 1
-            if not self._viewers[address]:
-                del self._viewers[address]
+            self._viewers[share] -= 1
+            if not self._viewers[share]:
+                del self._viewers[share]
+
+
+def _without_port(text: str) -> str:
+    """Take off what some proxies write behind an address: `192.0.2.1:5000`, `[2001:db8::1]:5000`."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def _share(address: str) -> str:
+    """Say with which others an address has its share: of IPv6 those of its /64, which are one household's."""
+    return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

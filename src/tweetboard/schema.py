@@ -22,5 +22,6 @@ async def check(store: Store) -> None:
     if found is not None and found != str(SCHEMA).encode():
         raise StoreRefused(
             f"Redis at {store.address}: {store.key(NAME)} is {found.decode(errors='replace')!r}, "
-            f"and this version of tweetboard knows {SCHEMA} alone; use the version that wrote it, or another redis.prefix"
+            f"and this version of tweetboard knows {SCHEMA} alone; "
+            "use the version that wrote it, or another redis.prefix"
         )
