@@ -27,7 +27,8 @@ from tweetboard import logs
 from tweetboard.api import Readiness
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
-from tweetboard.daemon import Reload, checking, maintaining, replaying, serve
+from tweetboard.daemon import Reload, serve
+from tweetboard.errands import checking, maintaining, replaying
 from tweetboard.errors import StoreUnavailable, TweetboardError
 from tweetboard.flags import FLAGS, parser
 from tweetboard.maintenance import export_boards, import_boards, reset_boards
