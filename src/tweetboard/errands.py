@@ -35,8 +35,8 @@ async def replaying(
 ) -> AsyncIterator[Pipe]:
     """Count a source that ends, onto boards of its own; yields the pipe when everything is on them.
 
-    Raises a `TweetboardError`, alone or in a group; a `ConfigurationError` while another replay uses the same Redis, and
-    `StoreUnavailable` where the stop came before Redis.
+    Raises a `TweetboardError`, alone or in a group; `ConfigurationError` while another replay uses the same Redis,
+    and `StoreUnavailable` where the stop came before Redis.
     """
 
     async def given_up() -> None:
