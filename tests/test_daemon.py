@@ -13,7 +13,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from processes import (
@@ -29,6 +31,10 @@ from processes import (
     redis_url,
     stream_key,
 )
+from tweetboard import daemon as daemon_module
+from tweetboard.daemon import Reload, serve
+from tweetboard.errors import StoreUnavailable
+from tweetboard.settings import FilterSettings, HttpSettings, RedisSettings, Settings, StreamSettings
 from tweetboard.store import Store
 from upstream import Answer, Cut, Upstream
 
@@ -743,3 +749,33 @@ async def test_streams_of_several_kinds_add_up_and_one_that_is_refused_leaves_th
                     assert refusing.requests[-1].headers["authorization"] == "Bearer a-very-secret-token"
                     assert "authorization" not in first.requests[-1].headers
                     assert "a-very-secret-token" not in running.errors
+
+
+@pytest.mark.usefixtures("store")  # which empties the server
+async def test_a_redis_that_goes_away_while_settings_are_read_again_is_waited_for(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wish is not forgotten, and the daemon does not end: the settings are taken once Redis is back."""
+    looked, taken, stopping = 0, asyncio.Event(), asyncio.Event()
+    look = daemon_module._check_keys  # noqa: SLF001 - the moment in which it goes away
+
+    async def goes_away_first(*of_what: Any) -> None:  # noqa: ANN401 - as the other has it
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise StoreUnavailable("it has gone")
+        await look(*of_what)
+
+    monkeypatch.setattr(daemon_module, "_check_keys", goes_away_first)
+    async with Upstream(flat(town(5))).serving() as upstream, asyncio.timeout(20):
+        settings = Settings(
+            stream=StreamSettings(url=upstream.url), redis=RedisSettings(url=valkey_url), http=HttpSettings(port=0)
+        )
+        wanted = msgspec.structs.replace(settings, filter=FilterSettings(bots=False))
+        reload = Reload(asyncio.Event(), lambda: wanted, lambda _: taken.set())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(settings, {}, stopping, reload, lambda _: reload.asked.set()))
+            await taken.wait()
+            stopping.set()
+    assert looked == 2
+    assert len(upstream.requests) == 1
