@@ -671,7 +671,12 @@ async def test_whoever_is_not_let_in_is_told_no_version(valkey_url: str) -> None
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("ssl_ca_certs=/nowhere/ca.pem", "redis.url: ssl_ca_certs: there is no /nowhere/ca.pem"),
+        ("ssl_ca_certs=/nowhere/ca.pem", "redis.url: ssl_ca_certs: /nowhere/ca.pem: No such file"),
+        ("ssl_ca_path=/etc/passwd", "redis.url: ssl_ca_path: /etc/passwd: Not a directory"),
+        (f"ssl_ca_certs={'x' * 300}", "redis.url: ssl_ca_certs: x+: File name too long"),
+        ("ssl_ca_data=nonsense", "redis.url: ssl_ca_data: nonsense: "),
+        ("ssl_ciphers=nonsense", "redis.url: ssl_ciphers: nonsense: "),
+        ("ssl_keyfile=/etc/passwd", "redis.url: ssl_keyfile: a key is of no use without its ssl_certfile"),
         ("ssl_cert_reqs=perhaps", "redis.url: .*perhaps"),
         ("nonsense=1", "redis.url: .*nonsense"),
     ],

@@ -55,6 +55,7 @@ async def replaying(
             raise StoreUnavailable(f"replay: stopped, Redis at {store.address} is unavailable: {store.trouble}")
         if not await feed.lease.hold():
             raise ConfigurationError(f"replay: another one, {feed.lease.other}, uses the Redis at {store.address}")
+        await schema.check(store)
         await _clear(pipe)
         async with pipe.subscribed(*opened.servers) as group:
             publishing = group.create_task(pipe.publish({feed.name: source}, stopping), name="publish")

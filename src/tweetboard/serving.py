@@ -7,6 +7,7 @@ What lives here: listening, time limits, headers of safety. What must not: any r
 import asyncio
 import errno
 import logging
+import math
 import resource
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -38,7 +39,7 @@ IDLE_S: Final = 75.0
 """So long a connection is kept for another request."""
 
 UNREAD_S: Final = 30.0
-"""So long what has been answered may wait for a client to read on, once its buffer is full; then the client is gone."""
+"""A client that has a buffer full to read, and in so long reads nothing of it, is gone."""
 
 MAX_CONNECTIONS: Final = 25_000
 """All that are open: those who watch boards (clients.py), and as many again as ask in between."""
@@ -172,7 +173,7 @@ class _Connection(web.RequestHandler):
     def pause_writing(self) -> None:
         """Give who does not read some time, and then up."""
         super().pause_writing()
-        self._unread = asyncio.get_running_loop().call_later(UNREAD_S, self._give_up)
+        self._await_reading()
 
     def resume_writing(self) -> None:
         """Wait no more: it has read on."""
@@ -184,8 +185,13 @@ class _Connection(web.RequestHandler):
             self._unread.cancel()
             self._unread = None
 
-    def _give_up(self) -> None:
-        if self.transport is not None:
+    def _await_reading(self, before: float = math.inf) -> None:
+        """Look every `UNREAD_S` whether less is left to read than `before`; where not, the client has gone."""
+        if self.transport is None:
+            return
+        if (left := self.transport.get_write_buffer_size()) < before:
+            self._unread = asyncio.get_running_loop().call_later(UNREAD_S, self._await_reading, left)
+        else:
             self.transport.abort()  # closing would wait until the rest is read
 
     def has_asked(self) -> None:

@@ -10,9 +10,10 @@ import contextlib
 import hashlib
 import logging
 import math
+import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -301,7 +302,7 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
         pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses options that do not exist
     except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise ConfigurationError(f"redis.url: {str(error).rpartition('__init__() ')[2]}") from error
-    _check_files(pool.connection_kwargs)
+    _check_tls(pool.connection_kwargs)
     pool.max_connections = connections
     pool.connection_kwargs.pop("max_connections", None)
     pool.connection_kwargs |= {
@@ -331,23 +332,30 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
             await _close([*pool._available_connections, *pool._in_use_connections])  # noqa: SLF001
 
 
-def _check_files(options: Mapping[str, object]) -> None:
+def _check_tls(options: Mapping[str, object]) -> None:
     """Look whether what TLS needs is there and fits: at each attempt to connect it would look like a server's fault."""
-    files = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
-    authorities, folder, certificate, key = (cast("str | None", options.get(option)) for option in files)
-    for option in files:
-        if (path := options.get(option)) and not Path(str(path)).exists():
-            raise ConfigurationError(f"redis.url: {option}: there is no {path}")
+    given = {name: str(value) for name, value in options.items() if name.startswith("ssl_") and value}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    about = f"ssl_ca_certs: {authorities}"
-    try:
-        if authorities or folder:
-            context.load_verify_locations(authorities, folder)
-        about = f"ssl_certfile: {certificate} with the key in {key or 'the same'}"
-        if certificate:  # without a password OpenSSL would ask for one, at a terminal that may not be there
-            context.load_cert_chain(certificate, key, str(options.get("ssl_password") or ""))
-    except OSError as error:
-        raise ConfigurationError(f"redis.url: {about}: {error.strerror or error}") from error
+    # Without a password OpenSSL would ask for one, at a terminal that may not be there.
+    key, password = given.get("ssl_keyfile"), given.get("ssl_password", "")
+    attempts: dict[str, Callable[[str], object]] = {
+        "ssl_ca_certs": context.load_verify_locations,
+        "ssl_ca_path": os.listdir,
+        "ssl_ca_data": lambda text: context.load_verify_locations(cadata=text),
+        "ssl_ciphers": context.set_ciphers,
+        "ssl_keyfile": lambda path: Path(path).read_bytes(),
+        "ssl_certfile": lambda path: context.load_cert_chain(path, key, password),
+    }
+    for name, attempt in attempts.items():
+        if name in given:
+            try:
+                attempt(given[name])
+            except (OSError, ValueError) as error:
+                why = (error.strerror if isinstance(error, OSError) else "") or error
+                with_what = " (with ssl_keyfile and ssl_password)" if name == "ssl_certfile" else ""
+                raise ConfigurationError(f"redis.url: {name}: {given[name][:200]}{with_what}: {why}") from error
+    if key and "ssl_certfile" not in given:
+        raise ConfigurationError("redis.url: ssl_keyfile: a key is of no use without its ssl_certfile")
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:
