@@ -1,10 +1,8 @@
-"""What happens to a daemon in a life of years: a full disk, certificates that run out, folders it may not write to."""
+"""What happens to a daemon in a life of years: certificates that run out, folders it may not write to."""
 
 import asyncio
-import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,22 +11,6 @@ from certificates import certificates, server_context
 from processes import Daemon, count, daemon
 from test_daemon import flat, town
 from upstream import Answer, Upstream
-
-DISK_BYTES = 128 * 1024 * 1024
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of a few MB; yields where it is."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], check=False)
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def until_part(running: Daemon, name: str, words: str, *, status: int) -> None:
@@ -45,37 +27,6 @@ async def until_part(running: Daemon, name: str, words: str, *, status: int) -> 
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"{name} has come to: {parts}; {running.errors}") from None
-
-
-async def test_a_full_disk_holds_the_boards_up_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
-    """Redis refuses what it cannot write down, and reading stops; with room again, everything is on the boards."""
-    posts = town(10_000)
-    usernames, hashtags = count(posts)
-    filler = small_disk / "filler"
-    async with Upstream(flat(posts), "sse", rate=2_000).serving() as upstream:
-        async with daemon(tmp_path, "--stream", upstream.url, "--data-dir", str(small_disk / "data")) as running:
-            await running.ready()
-            await running.until("tweetboard_posts_total", 1_000)
-            with filler.open("wb") as file:
-                fill(file.fileno())
-            await until_part(running, "redis", "MISCONF", status=503)
-            assert (await running.get("/usernames"))[0] == 200  # it can still be read
-            filler.unlink()
-            await running.counts(usernames, hashtags, timeout_s=60)
-            await until_part(running, "redis", "answers", status=200)
-            assert await running.metric("tweetboard_batches_lost_total") == 0
-            running.signal(signal.SIGTERM)
-            assert await running.ended() == 0
-
-
-def fill(descriptor: int) -> None:
-    """Write until there is no room left."""
-    for size in (65_536, 4_096, 1):
-        try:
-            while True:
-                os.write(descriptor, bytes(size))
-        except OSError:
-            pass
 
 
 async def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_starts(tmp_path: Path, small_disk: Path) -> None:
