@@ -1,5 +1,6 @@
 """What a person at a terminal gets, without running the daemon itself (test_daemon.py does that)."""
 
+import argparse
 import asyncio
 import gzip
 import io
@@ -18,6 +19,7 @@ from rich.progress import Progress
 
 from tweetboard import __version__, cli
 from tweetboard.errors import StoreUnavailable, StreamRefused
+from tweetboard.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -243,3 +245,16 @@ def test_a_file_without_posts_is_a_failure_that_shows_what_a_post_is(
     (tmp_path / "posts.csv").write_text("username,hashtags\nann,redis\n")
     assert cli.main(["replay", str(tmp_path / "posts.csv")]) == 1
     assert 'posts.csv: one JSON object a line, such as {"username": "alice"' in capsys.readouterr().err
+
+
+async def test_a_signal_to_stop_that_is_told_twice_is_one() -> None:
+    """As uvloop does where SIGTERM comes some microseconds behind SIGHUP: what was read must still reach the boards."""
+
+    async def command(_: Settings, __: argparse.Namespace, stopping: asyncio.Event) -> int:
+        for _turn in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(0.01)  # in which a handler has its turn
+        assert stopping.is_set()
+        return 7
+
+    assert await cli._stoppable(command, Settings(), argparse.Namespace()) == 7  # noqa: SLF001 - signals' one place

@@ -44,6 +44,9 @@ from tweetboard.waiting import first_of
 LAST_READ_S: Final = 1.0
 """A replay that is stopped waits no longer for its boards, so that a stop takes 5 s at most."""
 
+SAME_SIGNAL_S: Final = 0.1
+"""A second signal to stop so soon is the first: uvloop tells one twice where it comes just behind another, a SIGHUP."""
+
 log = logging.getLogger(__name__)
 
 Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
@@ -99,10 +102,15 @@ async def _stoppable(command: Command, settings: Settings, options: argparse.Nam
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
+    stopped_s = 0.0
+
     def stop() -> None:
-        if stopping.is_set() and task is not None:
+        nonlocal stopped_s
+        if not stopping.is_set():
+            stopped_s = loop.time()
+            stopping.set()
+        elif task is not None and loop.time() - stopped_s > SAME_SIGNAL_S:
             task.cancel()
-        stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
