@@ -26,8 +26,8 @@ MAX_REMEMBERED: Final = 256
 GZIP_BYTES: Final = 1_000
 """Below this a compressed answer fits into as many packets as a plain one."""
 
-
 PROBLEM_TYPE: Final = "application/problem+json"
+"""The media type of an error, as RFC 9457 has it."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -335,6 +335,8 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
 def _check_tls(options: Mapping[str, object]) -> None:
     """Look whether what TLS needs is there and fits: at each attempt to connect it would look like a server's fault."""
     given = {name: str(value) for name, value in options.items() if name.startswith("ssl_") and value}
+    if not given:
+        return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Without a password OpenSSL would ask for one, at a terminal that may not be there.
     key, password = given.get("ssl_keyfile"), given.get("ssl_password", "")
