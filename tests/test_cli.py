@@ -106,7 +106,13 @@ def test_check_names_what_else_it_found(capsys: pytest.CaptureFixture[str]) -> N
         assert cli.main(["check", "--port", str(port)]) == 0
     out = capsys.readouterr().out
     assert "board    usernames in demo:username_scoreboard" in out
-    assert f"caution  http: 127.0.0.1:{port} is in use" in out
+    taken_by = f"cannot listen on 127.0.0.1:{port}: address already in use, by a running daemon perhaps"
+    assert f"caution  http: http.port: {taken_by}" in out.lower()
+
+
+def test_check_fails_where_the_boards_could_not_be_served(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--host", "192.0.2.1"]) == 1
+    assert "FAILED   http: http.host: cannot listen on 192.0.2.1:8080" in capsys.readouterr().out
 
 
 def test_a_file_whose_compressed_end_is_missing_is_counted_and_said(

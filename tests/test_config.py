@@ -257,6 +257,15 @@ def test_a_broken_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
         ("[http]\nport = '80'", "http.port: '80' is not a whole number"),
         ("[http]\nport = true", "http.port: True is not a whole number"),
         ("[http]\nhost = ''", "http.host: '' is not a host's name or address"),
+        (
+            "[http]\nhost = '127.0.0.1:80'",
+            "http.host: '127.0.0.1:80' has more than a name or address: a port (that is http.port), or brackets",
+        ),
+        (
+            "[http]\nallowed_hosts = ['[::1]']",
+            "http.allowed_hosts: '[::1]' has more than a name or address: a port (that is http.port), or brackets",
+        ),
+        ("[http]\nhost = 'http://a'", "http.host: 'http://a' is not a host's name or address"),
         ("[http]\nallowed_hosts = 'a'", "http.allowed_hosts: 'a' is not a list of texts"),
         ("[http]\nallowed_hosts = ['a', 5]", "http.allowed_hosts: ['a', 5] is not a list of texts"),
         ("[http]\nallowed_hosts = ['a', 'b c']", "http.allowed_hosts: 'b c' is not a host's name or address"),

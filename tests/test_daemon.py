@@ -671,6 +671,26 @@ async def test_a_name_on_the_blocklist_is_gone_within_a_second_of_sighup_and_com
             await running.counts(usernames, hashtags)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="which signals a process has blocked is read from /proc")
+async def test_a_wish_for_other_settings_that_comes_before_there_are_any_is_heard_and_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    def waits_with_it(pid: int) -> bool:
+        found = re.search(r"^SigBlk:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return bool(int(found[1], 16) & 1 << signal.SIGHUP - 1)
+
+    async with daemon(tmp_path) as running:
+        async with asyncio.timeout(20):
+            while not waits_with_it(running.pid):
+                await asyncio.sleep(0)
+            running.signal(signal.SIGHUP)
+            await running.ready()
+            while "names that are not shown: 0" not in running.errors:
+                await asyncio.sleep(0)
+        assert [waits_with_it(pid) for pid in (running.pid, *children(running.pid))] == [False, False]
+
+
 async def test_a_blocklist_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     environ = {"TWEETBOARD_FILTER_BLOCKLIST": "nowhere.txt"}
     async with daemon(tmp_path, environ=environ) as running:

@@ -133,6 +133,13 @@ async def reloaded(running: Daemon, words: str) -> None:
             await asyncio.sleep(0)
 
 
+async def test_what_is_wrong_with_the_new_settings_is_said_while_redis_is_away(tmp_path: Path) -> None:
+    async with daemon(tmp_path, "--redis", f"unix://{tmp_path}/nobody.sock") as running:
+        await running.ready()
+        (tmp_path / "config.toml").write_text("[boards.hashtags]\nwindow = ['1m']\n")
+        await reloaded(running, "boards.hashtags.window: unknown key (did you mean windows?)")
+
+
 async def test_no_post_is_lost_and_no_connection_while_boards_windows_and_filters_change(tmp_path: Path) -> None:
     """The stream is one that cannot go back: what it says while nobody reads is gone."""
     posts = town(3_000)
@@ -200,7 +207,7 @@ async def test_the_level_of_the_log_changes_too(tmp_path: Path) -> None:
         await running.ready()
         (tmp_path / "config.toml").write_text('[log]\nlevel = "debug"\nformat = "json"\n')
         await reloaded(running, "from now on: log.level, log.format")
-        await reloaded(running, '"message": "0 names are not shown"')
+        await reloaded(running, '"message": "names that are not shown: 0"')
         assert json.loads(running.errors.splitlines()[-1])["part"]
 
 

@@ -173,6 +173,20 @@ async def test_events_come_once_each_however_often_the_connection_is_cut(
         assert stream.state.lost["network"] == len(asked) - 1 > 0
 
 
+async def test_attempts_that_fail_in_a_row_for_one_reason_are_said_once_and_another_reason_or_connection_at_once(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, delays: list[float]
+) -> None:
+    script = [*[Answer(503)] * 3, Answer(500), Answer(after=1, cut="reset"), *[Answer(503)] * 3]
+    async with Upstream(RECORDS, "sse", script).serving() as upstream:
+        stream = HttpStream(client, upstream.url)
+        assert await take(stream, len(RECORDS)) == RECORDS
+    assert stream.state.lost == {"http": 7, "network": 1}
+    assert len(delays) == 8
+    said = [message for message in caplog.messages if "lost, connecting again" in message]
+    reasons = [next(word for word in ("503", "500", "payload") if word in message) for message in said]
+    assert reasons == ["503", "500", "payload", "503"]
+
+
 async def test_a_given_position_is_where_it_goes_on(client: httpx.AsyncClient) -> None:
     async with Upstream(RECORDS, "sse", overlap=5).serving() as upstream:
         stream = HttpStream(client, upstream.url)

@@ -5,7 +5,11 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C before there is a loop that hears it ends the process at once."""
+    """Run the command line.
+
+    Before there is a loop that hears signals, Ctrl-C ends the process at once, and SIGHUP waits for one.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a wish to read settings again, which are not read yet
     # Python's own handler raises KeyboardInterrupt anywhere: within an import's callback nobody would ever hear of it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -6,6 +6,7 @@ imports tweetboard would want.
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -34,8 +35,8 @@ from tweetboard.flags import FLAGS, parser
 from tweetboard.maintenance import export_boards, import_boards, reset_boards
 from tweetboard.pipe import Pipe
 from tweetboard.replay import FileSource
-from tweetboard.serving import port_is_free
-from tweetboard.settings import DEMO, Settings, masked, streams_of
+from tweetboard.serving import bound, cannot_listen
+from tweetboard.settings import DEMO, HttpSettings, Settings, masked, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.systemd import shipped, unreachable_because
 from tweetboard.top import View, boards_at, show, watch
@@ -55,6 +56,8 @@ Command: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Cor
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done or stopped by a signal, 1 failed, 2 wrongly set up."""
     options = parser().parse_args(arguments)
+    if options.command != "run":
+        _hear_hang_ups()
     logs.set_up("info", "auto", os.environ)  # until it is known what is wanted
     try:
         return _run(options)
@@ -79,6 +82,11 @@ def _run(options: argparse.Namespace) -> int:
     _set_up_log(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_stoppable(_COMMANDS[options.command], settings, options))
+
+
+def _hear_hang_ups() -> None:
+    """Let SIGHUP come through, which `__main__` has made wait until somebody knows what to do with it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _set_up_log(settings: Settings) -> None:
@@ -137,6 +145,7 @@ async def _command_run(settings: Settings, options: argparse.Namespace, stopping
         stopping.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+    _hear_hang_ups()  # before anything else is started, which would inherit that it waits
 
     def announce(address: str) -> None:
         serving.set()
@@ -266,6 +275,7 @@ def _titles(streams: Iterable[str]) -> list[str]:
 
 async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
     """Try each part and say how it went, in `passed` too."""
+    passed["http"] = await _try_to_listen(settings.http)
     async with checking(settings, os.environ) as (store, upstreams):
         trials = [one.probe for one in upstreams.values()]
         for part, trial in zip(["redis", *_titles(upstreams)], [store.version, *trials], strict=True):
@@ -278,8 +288,19 @@ async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
             if part == "redis" and passed[part]:
                 for caution in await store.cautions():
                     _say(f"caution  redis: {caution}")
-    if not port_is_free(settings.http.host, settings.http.port):
-        _say(f"caution  http: {settings.http.host}:{settings.http.port} is in use, by a running daemon perhaps")
+
+
+async def _try_to_listen(http: HttpSettings) -> bool:
+    """Say what is wrong with where the boards are to be served; a port in use may be a running daemon's."""
+    try:
+        for one in await bound(http.host, http.port):
+            one.close()
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        by_whom = ", by a running daemon perhaps" if in_use else ""
+        _say(f"{'caution ' if in_use else 'FAILED  '} http: {cannot_listen(http.host, http.port, error)}{by_whom}")
+        return in_use
+    return True
 
 
 async def _command_top(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:

@@ -5,7 +5,6 @@ must not: how a thing is opened (opening.py), anything a part can know by itself
 """
 
 import asyncio
-import errno
 import logging
 import socket
 from collections import Counter
@@ -26,7 +25,7 @@ from tweetboard.metrics import Watched
 from tweetboard.openapi import openapi
 from tweetboard.opening import Opened, Upstreams, is_demo, open_upstreams, opened_redis, opened_store
 from tweetboard.pipe import Pipe
-from tweetboard.serving import bound, serving_on
+from tweetboard.serving import bound, cannot_listen, serving_on
 from tweetboard.settings import DEMO, HttpSettings, Settings, differences, with_live
 from tweetboard.store import Store
 from tweetboard.systemd import Notifier, inherited_sockets
@@ -140,10 +139,13 @@ async def _changed(
         while not found:
             await reload.asked.wait()
             reload.asked.clear()
+            wanted = _read_again(settings, reload)  # at once, and not when Redis is back: what is wrong is said
             await pipe.store.wait()  # what has been read could not be put onto the boards before
+            if reload.asked.is_set():
+                continue
             house.notifier.reloading()
             try:
-                other = await _read_again(pipe.store, settings, reload)
+                other = await _taken_over(pipe.store, settings, wanted)
             except StoreUnavailable:  # it has gone again meanwhile
                 reload.asked.set()
                 continue
@@ -158,25 +160,34 @@ async def _changed(
     return found[0] if found else None
 
 
-async def _read_again(store: Store, settings: Settings, reload: Reload) -> Settings:
-    """Read the settings, and give those to go on with, the same ones where something is wrong with the new.
-
-    Raises `StoreUnavailable`.
-    """
+def _read_again(settings: Settings, reload: Reload) -> Settings:
+    """Read the settings that are wanted now: the same ones where something is wrong with the new."""
     try:
         wanted = reload.read()
         Blocklist(wanted.filter.blocklist).load()
-        taken = with_live(settings, wanted)
+    except ConfigurationError as error:
+        return _unchanged(settings, error)
+    return wanted
+
+
+async def _taken_over(store: Store, settings: Settings, wanted: Settings) -> Settings:
+    """Give the settings to go on with, and say what becomes of those `wanted`. Raises `StoreUnavailable`."""
+    taken = with_live(settings, wanted)
+    try:
         await _check_keys(store, taken)
     except ConfigurationError as error:
-        for problem in error.problems:
-            log.error("all settings stay as they were: %s", problem)  # noqa: TRY400 - the user's fault
-        return settings
+        return _unchanged(settings, error)
     for path in differences(taken, wanted):
         log.warning("%s is another one now: that takes a restart", path)
     if found := differences(settings, taken):
         log.info("settings that are other ones from now on: %s", ", ".join(found))
     return taken
+
+
+def _unchanged(settings: Settings, error: ConfigurationError) -> Settings:
+    for problem in error.problems:
+        log.error("all settings stay as they were: %s", problem)
+    return settings
 
 
 async def _check_keys(store: Store, settings: Settings) -> None:
@@ -192,9 +203,7 @@ async def _bound(http: HttpSettings) -> list[socket.socket]:
     try:
         return await bound(http.host, http.port)
     except OSError as error:
-        wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        key = "http.host" if wrong_host else "http.port"
-        raise ConfigurationError(f"{key}: cannot listen on {http.host}:{http.port}: {error.strerror}") from error
+        raise ConfigurationError(cannot_listen(http.host, http.port, error)) from error
 
 
 def _parts(pipe: Pipe) -> dict[str, Part]:

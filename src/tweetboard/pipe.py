@@ -228,7 +228,7 @@ class Pipe:
     def reload(self) -> None:
         """Read the blocklist again; one that cannot be read leaves things as they are."""
         try:
-            log.info("%d names are not shown", self.blocklist.load())
+            log.info("names that are not shown: %d", self.blocklist.load())
         except ConfigurationError as error:
             log.error("the names that are not shown stay as they were: %s", error)  # noqa: TRY400 - the user's fault
 

@@ -81,6 +81,12 @@ async def bound(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def cannot_listen(host: str, port: int, error: OSError) -> str:
+    """Say which setting is to blame where `bound` has raised, and why."""
+    wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    return f"{'http.host' if wrong_host else 'http.port'}: cannot listen on {host}:{port}: {error.strerror}"
+
+
 def _listener(family: int, kind: int, number: int, address: Any) -> socket.socket:  # noqa: ANN401 - as the family has it
     listener = socket.socket(family, kind, number)
     try:
@@ -271,15 +277,3 @@ class _Runner(web.AppRunner):
             return make(message, *more)
 
         return _Server(server.request_handler, request_factory=make_request)
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Whether `listening` could have the port at this moment; a host that cannot be looked up is another trouble."""
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error.errno != errno.EADDRINUSE
-    return True

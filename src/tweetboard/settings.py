@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -195,7 +195,21 @@ _language = _must(
     lambda tag: re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", tag) is not None,
     "is not a language tag such as en or pt-BR",
 )
-_host = _must(lambda host: host != "" and _is_plain(host), "is not a host's name or address")
+
+
+def _host(host: str) -> Iterator[str]:
+    if not host or not _is_plain(host) or "/" in host:
+        yield f"{shown(host)} is not a host's name or address"
+    elif ":" in host and not _is_ip(host):
+        yield f"{shown(host)} has more than a name or address: a port (that is http.port), or brackets"
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _network(text: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ What lives here: what all transports share. What must not: any transport (stream
 
 import asyncio
 import logging
+import math
 import random
 import time
 from abc import ABC, abstractmethod
@@ -25,6 +26,9 @@ SHORTEST_LIFE_S: Final = 0.25
 
 HEALTHY_LIFE_S: Final = 60.0
 """A connection that ends after so long has not failed, though it may have brought nothing but keep-alives."""
+
+TELL_AGAIN_S: Final = 10.0
+"""Attempts in a row that fail for the same reason are logged at most this often: the first ones come fast."""
 
 LONGEST_RETRY_S: Final = 320.0
 """However long an upstream asks for: longer than this nobody's own ladder waits."""
@@ -77,6 +81,7 @@ class Supervised(ABC):
         self._retry_s = 0.0
         self._clock = time.monotonic
         self._heard_at_s: float | None = None
+        self._told = (-math.inf, "")
         self.state = StreamState()
         self.on_connected: Callable[[], None] = lambda: None
         self.title = self.table = "stream"
@@ -154,8 +159,16 @@ class Supervised(ABC):
         self._was_short = lived_s < SHORTEST_LIFE_S
         self.state.trouble = str(lost)
         self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
-        log.warning("%s lost, connecting again in %.1f s: %s", self.title, delay_s, lost)
+        self._tell_lost(delay_s)
         return delay_s
+
+    def _tell_lost(self, delay_s: float) -> None:
+        at_s, trouble = self._told
+        again = trouble == self.state.trouble and self._clock() - at_s < TELL_AGAIN_S
+        level = logging.DEBUG if again else logging.WARNING
+        log.log(level, "%s lost, connecting again in %.1f s: %s", self.title, delay_s, self.state.trouble)
+        if not again:
+            self._told = self._clock(), self.state.trouble
 
     def _connected(self, position: str) -> None:
         self.state.connects += 1
@@ -165,6 +178,7 @@ class Supervised(ABC):
             log.warning("up to %.1f s of the %s went by unheard, and it cannot go back", missed_s, self.title)
         self._heard_at_s = self._clock()
         self.state.turn(live=True, trouble="")
+        self._told = (-math.inf, "")
         self.on_connected()
         address = urlsplit(self._url)
         log.info("%s connected: %s://%s%s", self.title, address.scheme, address.netloc.rpartition("@")[2], address.path)
