@@ -34,6 +34,7 @@ from processes import (
 from tweetboard import daemon as daemon_module
 from tweetboard.daemon import Reload, serve
 from tweetboard.errors import StoreUnavailable
+from tweetboard.opening import check_places
 from tweetboard.settings import FilterSettings, HttpSettings, RedisSettings, Settings, StreamSettings
 from tweetboard.store import Store
 from upstream import Answer, Cut, Upstream
@@ -350,16 +351,6 @@ async def test_a_stream_that_is_refused_ends_the_daemon_with_one_line_and_keeps_
         assert "a-very-secret-token" not in running.errors
         async with connected(folder) as store:
             assert await store.execute("ZCARD", "username_scoreboard") == len(count(posts[:299])[0])
-
-
-async def test_another_programs_key_ends_the_daemon_with_one_line(tmp_path: Path) -> None:
-    folder = tmp_path / "redis"
-    async with Upstream(flat(town(10))).serving() as upstream, redis_server(folder), connected(folder) as store:
-        await store.execute("SET", "hashtags_scoreboard", "precious")
-        async with daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as running:
-            assert await running.ended() == 1
-        assert re.search("refused (age|apply) on hashtags_scoreboard", running.errors.splitlines()[-1])
-        assert await store.execute("GET", "hashtags_scoreboard") == b"precious"
 
 
 async def test_bad_input_is_counted_by_its_reason_and_nothing_else_is_lost(tmp_path: Path) -> None:
@@ -772,21 +763,36 @@ async def test_streams_of_several_kinds_add_up_and_one_that_is_refused_leaves_th
 
 
 @pytest.mark.usefixtures("store")  # which empties the server
+async def test_a_key_that_is_another_programs_stops_the_start_and_no_command_touches_it(
+    valkey_url: str, store: Store, tmp_path: Path
+) -> None:
+    await store.execute("SET", "theirs", "precious")
+    (tmp_path / "config.toml").write_text("[boards.hashtags]\nkey = 'theirs'\n")
+    told = "tweetboard: boards.hashtags.key: theirs is a string in Redis, and no board\n"
+    async with Upstream(flat(town(5))).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, "--redis", valkey_url) as running:
+            assert (await running.ended(), running.errors) == (2, told)
+    for words in (["reset", "--yes", "hashtags"], ["export", "hashtags"]):
+        async with command(tmp_path, *words, "--redis", valkey_url) as minding:
+            assert (await minding.ended(), minding.errors) == (2, told)
+    assert await store.execute("GET", "theirs") == b"precious"
+
+
 async def test_a_redis_that_goes_away_while_settings_are_read_again_is_waited_for(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wish is not forgotten, and the daemon does not end: the settings are taken once Redis is back."""
     looked, taken, stopping = 0, asyncio.Event(), asyncio.Event()
-    look = daemon_module._check_keys  # noqa: SLF001 - the moment in which it goes away
+    look = check_places
 
     async def goes_away_first(*of_what: Any) -> None:  # noqa: ANN401 - as the other has it
         nonlocal looked
         looked += 1
-        if looked == 1:
+        if looked == 2:  # behind the look at the start
             raise StoreUnavailable("it has gone")
         await look(*of_what)
 
-    monkeypatch.setattr(daemon_module, "_check_keys", goes_away_first)
+    monkeypatch.setattr(daemon_module, "check_places", goes_away_first)
     async with Upstream(flat(town(5))).serving() as upstream, asyncio.timeout(20):
         settings = Settings(
             stream=StreamSettings(url=upstream.url), redis=RedisSettings(url=valkey_url), http=HttpSettings(port=0)
@@ -797,5 +803,5 @@ async def test_a_redis_that_goes_away_while_settings_are_read_again_is_waited_fo
             group.create_task(serve(settings, {}, stopping, reload, lambda _: reload.asked.set()))
             await taken.wait()
             stopping.set()
-    assert looked == 2
+    assert looked > 2
     assert len(upstream.requests) == 1

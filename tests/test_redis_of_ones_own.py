@@ -13,7 +13,7 @@ import pytest
 
 from certificates import certificates
 from processes import count, daemon
-from test_daemon import flat, town
+from test_daemon import command, flat, town
 from tweetboard.embedded import find_binary
 from tweetboard.store import Store, open_store
 from upstream import Upstream
@@ -44,13 +44,53 @@ async def a_server(folder: Path, binary: str, *settings: str) -> AsyncIterator[S
         await process.wait()
 
 
+def documented_rights() -> str:
+    return next(line for line in DOCUMENT.read_text().splitlines() if line.strip().startswith("ACL SETUSER"))
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        ("", "boards.langs.key: Redis at {} refused TYPE langs_scoreboard: "),
+        ("~langs_scoreboard", "boards.langs.key: Redis at {} refused TYPE langs_scoreboard:spelling: "),
+        ("~langs_scoreboard*", "boards.langs: Redis at {} refused SUBSCRIBE langs: "),
+    ],
+)
+async def test_a_board_without_rights_is_named_at_a_reload_a_start_and_a_check(
+    tmp_path: Path, rights: str, told: str
+) -> None:
+    """A daemon that runs goes on as it was."""
+    told = told.format(tmp_path / "s")
+    posts = town(100)
+    async with a_server(tmp_path, find_binary(), "--appendonly", "yes") as store:
+        await store.execute(*f"{documented_rights()} {rights}".split())
+        environ = {"TWEETBOARD_REDIS_PASSWORD": "PASSWORD"}
+        async with Upstream(flat(posts)).serving() as upstream:
+            flags = ("--stream", upstream.url, "--redis", f"unix://tweetboard@{tmp_path}/s")
+            async with daemon(tmp_path, *flags, environ=environ) as running:
+                await running.ready()
+                (tmp_path / "config.toml").write_text("[boards.langs]\nfield = '.lang'\n")
+                running.signal(signal.SIGHUP)
+                async with asyncio.timeout(20):
+                    while f"all settings stay as they were: {told}" not in running.errors:
+                        await asyncio.sleep(0)
+                await running.counts(*count(posts))
+            async with daemon(tmp_path, *flags, environ=environ) as refused:
+                assert await refused.ended() == 2
+            assert refused.errors.startswith(f"tweetboard: {told}")
+            flags = ("--stream", upstream.url, "--redis", f"unix://tweetboard:PASSWORD@{tmp_path}/s")
+            async with command(tmp_path, "check", *flags) as checking:
+                assert await checking.ended() == 1
+            assert f"FAILED   redis: {told}" in checking.output
+
+
 @pytest.mark.parametrize("server", SERVERS)
 async def test_the_documented_rights_are_all_that_is_needed(tmp_path: Path, server: str) -> None:
     """With windows, a board of leaders, and what takes posts away again; no command is refused."""
     binary = SERVERS[server]
     if binary is None:
         pytest.skip(f"there is no {server}")
-    line = next(line for line in DOCUMENT.read_text().splitlines() if line.strip().startswith("ACL SETUSER"))
+    line = documented_rights()
     (tmp_path / "config.toml").write_text(
         '[boards.usernames]\nstore = "leaders"\n'
         '[boards.hashtags]\nforget = "1h"\nonce_per_author = "1s"\nmax_members = 100\n'

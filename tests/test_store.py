@@ -593,12 +593,12 @@ async def test_what_the_last_command_found_is_known(server: Server) -> None:
 
 async def test_a_failure_met_on_a_pubsub_connection_is_judged_alike(fake_store: Store) -> None:
     await fake_store.execute("PING")
-    error = fake_store.failed(redis_errors.ConnectionError("Connection closed by server."))
+    error = fake_store.failed(redis_errors.ConnectionError("Connection closed by server."), "hashtags")
     assert isinstance(error, StoreUnavailable)
     assert not fake_store.available
-    refused = fake_store.failed(redis_errors.NoPermissionError("No permissions to access a channel"))
+    refused = fake_store.failed(redis_errors.NoPermissionError("No permissions to access a channel"), "hashtags")
     assert isinstance(refused, StoreRefused)
-    assert "refused SUBSCRIBE: No permissions" in str(refused)
+    assert "refused SUBSCRIBE hashtags: No permissions" in str(refused)
 
 
 async def test_the_version_is_the_servers_own(store: Store) -> None:

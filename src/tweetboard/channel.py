@@ -104,9 +104,10 @@ class Subscription:
     connected again by itself, which is the only trace that messages may be missing. Raises `StoreError`.
     """
 
-    def __init__(self, store: Store, pubsub: PubSub) -> None:
+    def __init__(self, store: Store, pubsub: PubSub, channel: str) -> None:
         self._store = store
         self._pubsub = pubsub
+        self._channel = channel
 
     async def __aiter__(self) -> AsyncIterator[bytes | None]:
         while True:
@@ -114,7 +115,7 @@ class Subscription:
                 # parse_response() has half the cost of listen(), whose dictionaries nobody here would read.
                 reply = cast("list[bytes]", await self._pubsub.parse_response())
             except (redis_errors.RedisError, OSError) as error:
-                raise self._store.failed(error) from error
+                raise self._store.failed(error, self._channel) from error
             match reply:
                 case [b"message", _, bytes(data)]:
                     yield data
@@ -125,13 +126,13 @@ class Subscription:
 @asynccontextmanager
 async def subscribe(store: Store, channel: str) -> AsyncIterator[Subscription]:
     """Subscribe to an unprefixed `channel`; the first item heard is the confirmation. Raises `StoreError`."""
-    pubsub = store.pubsub()
+    pubsub, channel = store.pubsub(), store.key(channel)
     try:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                await pubsub.subscribe(store.key(channel))
+                await pubsub.subscribe(channel)
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
-            raise store.failed(error) from error
-        yield Subscription(store, pubsub)
+            raise store.failed(error, channel) from error
+        yield Subscription(store, pubsub, channel)
     finally:
         await pubsub.aclose()  # type: ignore[no-untyped-call]

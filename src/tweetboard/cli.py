@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from tweetboard.api import Readiness
 from tweetboard.boards import boards_of
 from tweetboard.config import Flag, load
 from tweetboard.daemon import Reload, serve
-from tweetboard.errands import checking, maintaining, replaying
+from tweetboard.errands import checking, maintaining, replaying, try_redis
 from tweetboard.errors import StoreUnavailable, TweetboardError
 from tweetboard.flags import FLAGS, parser
 from tweetboard.maintenance import export_boards, import_boards, reset_boards
@@ -229,7 +229,7 @@ async def _print_boards(pipe: Pipe) -> None:
 
 async def _command_check(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
     """Say what would run, and try Redis and each stream once, until a stop: any of them may never answer."""
-    if options.live:
+    if options.live or options.address:
         return await _check_live(settings, options, stopping)
     streams = streams_of(settings)
     for identity, stream in streams.items():
@@ -277,8 +277,9 @@ async def _try_parts(settings: Settings, passed: dict[str, bool]) -> None:
     """Try each part and say how it went, in `passed` too."""
     passed["http"] = await _try_to_listen(settings.http)
     async with checking(settings, os.environ) as (store, upstreams):
-        trials = [one.probe for one in upstreams.values()]
-        for part, trial in zip(["redis", *_titles(upstreams)], [store.version, *trials], strict=True):
+        trials: list[Callable[[], Awaitable[str]]] = [partial(try_redis, store, settings)]
+        trials += [one.probe for one in upstreams.values()]
+        for part, trial in zip(["redis", *_titles(upstreams)], trials, strict=True):
             try:
                 told = f"ok       {part}: {await trial()}"
             except TweetboardError as error:

@@ -9,21 +9,20 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
-from tweetboard.boards import boards_of
 from tweetboard.clients import Clients
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, StoreUnavailable
 from tweetboard.lease import instance_name
 from tweetboard.metrics import Watched
 from tweetboard.openapi import openapi
-from tweetboard.opening import Opened, Upstreams, is_demo, open_upstreams, opened_redis, opened_store
+from tweetboard.opening import Opened, Upstreams, check_places, is_demo, open_upstreams, opened_redis, opened_store
 from tweetboard.pipe import Pipe
 from tweetboard.serving import bound, cannot_listen, serving_on
 from tweetboard.settings import DEMO, HttpSettings, Settings, differences, with_live
@@ -31,6 +30,9 @@ from tweetboard.store import Store
 from tweetboard.systemd import Notifier, inherited_sockets
 from tweetboard.waiting import first_of
 from tweetboard.watchdog import keep_telling
+
+CHECK_TIMEOUT_S: Final = 1.0
+"""Serving waits no longer for a look at the boards' places: without Redis, HTTP says so."""
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,9 @@ async def _serve(
     """Run a pipe and its boards' address until the stop, or until there are other settings to go on with."""
     async with AsyncExitStack() as stack:
         store = await opened_store(stack, settings, house.opened)
+        with suppress(StoreUnavailable, TimeoutError):  # then what is wrong shows when it is there
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await check_places(store, settings)
         pipe = Pipe(store, settings, house.upstreams.places, house.upstreams.titles, holder=house.holder)
         pipe.blocklist.load()
         house.upstreams.read_by(pipe.feeds)
@@ -174,7 +179,7 @@ async def _taken_over(store: Store, settings: Settings, wanted: Settings) -> Set
     """Give the settings to go on with, and say what becomes of those `wanted`. Raises `StoreUnavailable`."""
     taken = with_live(settings, wanted)
     try:
-        await _check_keys(store, taken)
+        await check_places(store, taken)
     except ConfigurationError as error:
         return _unchanged(settings, error)
     for path in differences(taken, wanted):
@@ -188,14 +193,6 @@ def _unchanged(settings: Settings, error: ConfigurationError) -> Settings:
     for problem in error.problems:
         log.error("all settings stay as they were: %s", problem)
     return settings
-
-
-async def _check_keys(store: Store, settings: Settings) -> None:
-    """Look where the boards are to be; raises `ConfigurationError` where Redis has something else there."""
-    for name, board in boards_of(settings)[0].items():
-        kind = cast("bytes", await store.execute("TYPE", store.key(board.key))).decode()
-        if kind not in ("none", "zset"):
-            raise ConfigurationError(f"boards.{name}.key: {board.key} is a {kind} in Redis")
 
 
 async def _bound(http: HttpSettings) -> list[socket.socket]:

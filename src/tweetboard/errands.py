@@ -15,7 +15,7 @@ from tweetboard.blocklist import Blocklist
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.boards import boards_of
 from tweetboard.errors import ConfigurationError, StoreUnavailable
-from tweetboard.opening import is_demo, opened_place, opened_redis, opened_store
+from tweetboard.opening import check_keys, check_places, is_demo, opened_place, opened_redis, opened_store
 from tweetboard.pipe import Pipe
 from tweetboard.presets import Place
 from tweetboard.replay import FileSource
@@ -87,6 +87,14 @@ async def checking(
         )
 
 
+async def try_redis(store: Store, settings: Settings) -> str:
+    """Say which server answers; raises a `TweetboardError` where the boards could not be counted there."""
+    version = await store.version()
+    await schema.check(store)
+    await check_places(store, settings)
+    return version
+
+
 @asynccontextmanager
 async def maintaining(
     settings: Settings, environ: Mapping[str, str]
@@ -105,6 +113,7 @@ async def maintaining(
         opened = await opened_redis(stack, settings, environ, throwaway=False, prefix="", beside=True)
         store = await opened_store(stack, settings, opened)
         await schema.check(store)
+        await check_keys(store, settings)
         boards = boards_of(settings)[0]
         yield (
             store,

@@ -1,7 +1,7 @@
 """From the settings to what they name, opened: the Redis server, a store on it, the streams' connections.
 
-What lives here: opening, each as a part of somebody's stack. What must not: counting, or how long anything is open
-(daemon.py).
+What lives here: opening, each as a part of somebody's stack, and looking whether boards have their places. What must
+not: counting, or how long anything is open (daemon.py).
 """
 
 import logging
@@ -10,10 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from tweetboard.board.reads import STEPS
+from tweetboard.boards import boards_of
+from tweetboard.channel import subscribe
 from tweetboard.embedded import EmbeddedServer, embedded_server, running_url, sweep_throwaway_folders, throwaway_folder
+from tweetboard.errors import ConfigurationError, StoreRefused
 from tweetboard.feed import Feed
 from tweetboard.presets import Place, place_of
 from tweetboard.relay import Relay
@@ -127,11 +130,38 @@ async def opened_redis(
 async def opened_store(stack: AsyncExitStack, settings: Settings, opened: Opened) -> Store:
     """Open a store with as many connections as the settings' boards and streams can use at once."""
     # Each subscriber listens, adds bare names and applies each stream's batches, and its board ages and is read; each
-    # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings.
+    # publisher appends and renews; the bare lease renews; somebody looks at Redis's settings, and at boards' places.
     streams = len(streams_of(settings))
-    connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 2
+    connections = (3 + streams + STEPS) * len(settings.boards) + 2 * streams + 1 + 3
     store = open_store(opened.url, connections=connections, prefix=opened.prefix, password=opened.password.value)
     return await stack.enter_async_context(store)
+
+
+async def check_places(store: Store, settings: Settings) -> None:
+    """Look whether each board can be where it is to be, and be heard.
+
+    Raises `ConfigurationError` where not, such as for rights that are missing, and `StoreError`.
+    """
+    await check_keys(store, settings)
+    for name in boards_of(settings)[0]:
+        try:
+            async with subscribe(store, name) as subscription:
+                await anext(aiter(subscription))
+        except StoreRefused as error:
+            raise ConfigurationError(f"boards.{name}: {error}") from error
+
+
+async def check_keys(store: Store, settings: Settings) -> None:
+    """Look whether the boards' keys are free or theirs; raises `ConfigurationError` where not, and `StoreError`."""
+    await store.execute("PING")  # a password that is wrong is no board's fault
+    for name, board in boards_of(settings)[0].items():
+        try:
+            kind, _ = [await store.execute("TYPE", store.key(key)) for key in (board.key, f"{board.key}:spelling")]
+        except StoreRefused as error:
+            raise ConfigurationError(f"boards.{name}.key: {error}") from error
+        if kind not in (b"none", b"zset"):
+            told = cast("bytes", kind).decode()
+            raise ConfigurationError(f"boards.{name}.key: {store.key(board.key)} is a {told} in Redis, and no board")
 
 
 def is_demo(settings: Settings) -> bool:

@@ -253,9 +253,9 @@ class Store:
             return "away"
         return "ready"
 
-    def failed(self, error: Exception) -> StoreError:
-        """Judge a failure met outside `execute` (a Pub/Sub connection's), and remember it like any other."""
-        return self._judge(error, ("SUBSCRIBE",))
+    def failed(self, error: Exception, channel: str) -> StoreError:
+        """Judge a failure met outside `execute`, on a connection subscribed to a channel, and remember it like any."""
+        return self._judge(error, ("SUBSCRIBE", channel))
 
     def _judge(self, error: Exception, command: Sequence[Argument]) -> StoreError:
         if isinstance(error.__cause__, redis_errors.RedisError):

@@ -9,6 +9,7 @@ import base64
 import logging
 import re
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -26,6 +27,7 @@ from tweetboard.decompression import ACCEPT_ENCODING, decompressor_for
 from tweetboard.errors import StreamLost, StreamRefused
 from tweetboard.framing import Block, SSEFramer, framer_for
 from tweetboard.supervision import StreamState, Supervised
+from tweetboard.trust import trusted
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """For the connection itself; the answer's head may take as long as the stall watch allows, or `HEAD_TIMEOUT_S`."""
@@ -73,8 +75,11 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open what makes connections that carry long streams well; none of them follows the upstream elsewhere."""
-    connector = aiohttp.TCPConnector(socket_factory=_keepalive_socket)
+    """Open what makes connections that carry long streams well; none of them follows the upstream elsewhere.
+
+    Raises as `trusted` does.
+    """
+    connector = aiohttp.TCPConnector(ssl=trusted(), socket_factory=_keepalive_socket)
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_moved)
     async with aiohttp.ClientSession(
@@ -86,8 +91,12 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 @asynccontextmanager
 async def open_client() -> AsyncIterator[httpx.AsyncClient]:
     """Open an HTTP client for streams: aiohttp's connections under httpx's interface."""
-    async with open_session() as session, httpx.AsyncClient(transport=_Transport(client=session)) as client:
-        yield client
+    async with open_session() as session:
+        transport = _Transport(
+            client=session, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )  # the session has its own
+        async with httpx.AsyncClient(transport=transport) as client:
+            yield client
 
 
 async def _moved(_session: object, _context: object, moved: aiohttp.TraceRequestRedirectParams) -> None:

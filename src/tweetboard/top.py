@@ -22,6 +22,7 @@ from tweetboard.answers import Problem
 from tweetboard.api import BoardAnswer, Index, Readiness
 from tweetboard.board.windows import ALL
 from tweetboard.errors import BoardsUnavailable
+from tweetboard.trust import trusted
 
 WATCH_S: Final = 1.0
 """A watched board is asked for so often; one that is as it was is not sent again."""
@@ -100,7 +101,9 @@ async def boards_at(address: str) -> AsyncIterator[Boards]:
         address = f"http://{address}"
     parts = urlsplit(address)
     path = parts.path if parts.path.endswith("/") else ""
-    async with httpx.AsyncClient(base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S) as client:
+    async with httpx.AsyncClient(
+        base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S, verify=trusted()
+    ) as client:
         yield Boards(client)
 
 
