@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from processes import Daemon, connected, daemon, ours_removed, redis_server, redis_url
+from tweetboard.schema import claim
 from tweetboard.store import open_store
 from upstream import Upstream
 
@@ -58,7 +59,7 @@ async def test_boards_of_a_running_daemon_are_saved_begun_anew_and_put_back(tmp_
             assert "hashtags: 2 names in hashtags_scoreboard at" in said
             await until_board(running, "hashtags", {})
             code, said, _ = await run(tmp_path, "import", "-", "--data-dir", data, said=saved.encode())
-            assert (code, said) == (0, "hashtags: 2 names\n")
+            assert (code, said) == (0, f"hashtags: 2 names in hashtags_scoreboard at {data}/valkey.sock\n")
             await until_board(running, "hashtags", {"tea": 45, "salt": 15})
             assert await running.board("usernames") == AUTHORS
             async with open_store(f"unix://{data}/valkey.sock", connections=1) as store:
@@ -74,12 +75,31 @@ async def test_boards_of_a_running_daemon_are_saved_begun_anew_and_put_back(tmp_
 
 async def test_where_nothing_was_ever_counted_that_is_said(tmp_path: Path) -> None:
     """As with the wrong settings, or the demo's: a backup of nothing would look like one."""
-    nowhere = tmp_path / "nowhere"
-    for command in (["export"], ["reset", "hashtags", "--yes"], ["import", "-"]):
-        code, output, errors = await run(tmp_path, *command, "--data-dir", str(nowhere))
-        assert (code, output) == (2, "")
-        assert errors.startswith(f"tweetboard: redis.data_dir: nothing was ever counted in {nowhere}: is this the")
+    nowhere, folder = tmp_path / "nowhere", tmp_path / "redis"
+    async with redis_server(folder):
+        for command in (["export"], ["reset", "hashtags", "--yes"]):
+            code, output, errors = await run(tmp_path, *command, "--data-dir", str(nowhere))
+            assert (code, output) == (2, "")
+            assert errors.startswith(f"tweetboard: redis.data_dir: nothing was ever counted in {nowhere}: is this the")
+            code, output, errors = await run(tmp_path, *command, "--redis", redis_url(folder))
+            assert (code, output) == (2, "")
+            assert errors.startswith(f"tweetboard: redis.url: nothing was ever counted in {folder}/redis.sock: is this")
     assert not nowhere.exists()
+
+
+async def test_boards_are_put_back_where_nothing_was_ever_counted_and_counted_on(tmp_path: Path) -> None:
+    """As on a new machine. An import that fails begins nothing."""
+    data = str(tmp_path / "new")
+    saved = b'{"tweetboard":1,"board":"hashtags","names":1}\n{"name":"tea","score":5}\n'
+    assert (await run(tmp_path, "import", "nowhere", "--data-dir", data))[0] == 2
+    assert (await run(tmp_path, "export", "--data-dir", data))[0] == 2
+    assert (await run(tmp_path, "import", "-", "--data-dir", data, said=saved))[0] == 0
+    code, again, _ = await run(tmp_path, "export", "hashtags", "--data-dir", data)
+    assert (code, again.count("tea")) == (0, 1)
+    async with Upstream(RECORDS, "sse").serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url, "--data-dir", data) as running:
+            await running.ready()
+            await until_board(running, "hashtags", {"tea": 50, "salt": 15})
 
 
 async def test_boards_of_another_layout_are_left_alone(tmp_path: Path) -> None:
@@ -105,6 +125,7 @@ async def test_boards_of_another_layout_are_left_alone(tmp_path: Path) -> None:
 async def test_a_reset_asks_first(tmp_path: Path, answer: bytes, code: int, left: int) -> None:
     folder = tmp_path / "redis"
     async with redis_server(folder), connected(folder) as store:
+        await claim(store)
         await store.execute("ZADD", "hashtags_scoreboard", 5, "tea")
         ours, theirs = pty.openpty()
         try:
@@ -138,5 +159,6 @@ async def test_a_reset_asks_first(tmp_path: Path, answer: bytes, code: int, left
 )
 async def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
     folder = tmp_path / "redis"
-    async with redis_server(folder):
+    async with redis_server(folder), connected(folder) as store:
+        await claim(store)
         assert await run(tmp_path, *arguments, "--redis", redis_url(folder)) == (2, "", told)

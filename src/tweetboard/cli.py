@@ -327,7 +327,7 @@ async def _command_export(settings: Settings, options: argparse.Namespace, stopp
 
 
 async def _command_import(settings: Settings, options: argparse.Namespace, stopping: asyncio.Event) -> int:
-    async with maintaining(settings, os.environ) as (store, boards):
+    async with maintaining(settings, os.environ, begins=True) as (store, boards):
         await first_of(import_boards(store, boards, options.file), stopping.wait())
     return int(stopping.is_set())
 

@@ -29,6 +29,12 @@ LAST_TRY_S: Final = 0.5
 """A replay stopped before Redis has answered gives up so much later: one that is there answers meanwhile."""
 
 
+_NEVER_COUNTED: Final = (
+    "nothing was ever counted in {}: is this the --config, --data-dir or --redis of the daemon? "
+    "(the demo's boards are in a throwaway folder, where nobody else comes)"
+)
+
+
 @asynccontextmanager
 async def replaying(
     settings: Settings, environ: Mapping[str, str], source: FileSource, stopping: asyncio.Event
@@ -97,23 +103,23 @@ async def try_redis(store: Store, settings: Settings) -> str:
 
 @asynccontextmanager
 async def maintaining(
-    settings: Settings, environ: Mapping[str, str]
+    settings: Settings, environ: Mapping[str, str], *, begins: bool = False
 ) -> AsyncIterator[tuple[Store, dict[str, Scoreboard]]]:
     """Open the boards that the settings name, beside a running daemon or without one.
 
-    Raises `ConfigurationError` where nothing was ever counted in the embedded server's folder.
+    Raises `ConfigurationError` where nothing was ever counted there, unless what is done `begins` it.
     """
     folder = data_dir(settings, environ)
-    if settings.redis.url == EMBEDDED and not (folder / "appendonlydir").exists():
-        raise ConfigurationError(
-            f"redis.data_dir: nothing was ever counted in {folder}: is this the --config or --data-dir of the daemon? "
-            "(the demo's boards are in a throwaway folder, where nobody else comes)"
-        )
+    if settings.redis.url == EMBEDDED and not begins and not (folder / "appendonlydir").exists():
+        raise ConfigurationError(f"redis.data_dir: {_NEVER_COUNTED.format(folder)}")
     async with AsyncExitStack() as stack:
         opened = await opened_redis(stack, settings, environ, throwaway=False, prefix="", beside=True)
         store = await opened_store(stack, settings, opened)
-        await schema.check(store)
+        was_counted = await schema.check(store)
         await check_keys(store, settings)
+        if not was_counted and not begins:
+            under = f", under {store.prefix!r}" if store.prefix else ""
+            raise ConfigurationError(f"redis.url: {_NEVER_COUNTED.format(store.address + under)}")
         boards = boards_of(settings)[0]
         yield (
             store,

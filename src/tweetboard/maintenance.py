@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+from tweetboard import schema
 from tweetboard.board.backup import exported, imported
 from tweetboard.board.scoreboard import Scoreboard
 from tweetboard.errors import ConfigurationError
@@ -35,8 +36,9 @@ async def import_boards(store: Store, boards: dict[str, Scoreboard], path: str) 
                 counts = await imported(store, boards, file, path)
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    await schema.claim(store)  # where nothing was ever counted, these are the first
     for name, count in counts.items():
-        sys.stdout.write(f"{name}: {count:,} {'name' if count == 1 else 'names'}\n")
+        sys.stdout.write(f"{_told(store, boards[name], count)}\n")
 
 
 async def reset_boards(store: Store, boards: dict[str, Scoreboard], names: Sequence[str], *, sure: bool) -> bool:
@@ -49,13 +51,17 @@ async def reset_boards(store: Store, boards: dict[str, Scoreboard], names: Seque
     all_done = True
     for board in _named(boards, names):
         total = (await board.top(limit=1)).total
-        told = f"{board.name}: {total:,} {'name' if total == 1 else 'names'} in {board.key} at {store.address}"
+        told = _told(store, board, total)
         if sure or await _asked(f"{told}: all scores and windows go. Sure? [y/N] "):
             await board.reset()
             sys.stdout.write(f"{told} are gone; it counts on from here\n")
         else:
             all_done = False
     return all_done
+
+
+def _told(store: Store, board: Scoreboard, total: int) -> str:
+    return f"{board.name}: {total:,} {'name' if total == 1 else 'names'} in {board.key} at {store.address}"
 
 
 def _named(boards: dict[str, Scoreboard], names: Sequence[str]) -> list[Scoreboard]:

@@ -13,11 +13,19 @@ SCHEMA: Final = 1
 """The layout that this version reads and writes; another one is another number, whatever the version is called."""
 
 NAME: Final = "tweetboard:schema"
-"""The key that says it, unprefixed; written when a stream is first counted (journal.lua)."""
+"""The key that says it, unprefixed; written when a stream is first counted (journal.lua), or boards are put back."""
 
 
-async def check(store: Store) -> None:
-    """Look whether the keys are laid out as this version knows them; raises `StoreRefused` where not, `StoreError`."""
+async def claim(store: Store) -> None:
+    """Say that the keys are laid out as this version does it, where nobody has said anything; raises `StoreError`."""
+    await store.execute("SET", store.key(NAME), SCHEMA, "NX")
+
+
+async def check(store: Store) -> bool:
+    """Look whether the keys are laid out as this version knows them; returns whether anything was ever counted.
+
+    Raises `StoreRefused` where they are not, and `StoreError`.
+    """
     found = cast("bytes | None", await store.execute("GET", store.key(NAME)))
     if found is not None and found != str(SCHEMA).encode():
         raise StoreRefused(
@@ -25,3 +33,4 @@ async def check(store: Store) -> None:
             f"and this version of tweetboard knows {SCHEMA} alone; "
             "use the version that wrote it, or another redis.prefix"
         )
+    return found is not None
