@@ -187,6 +187,30 @@ async def test_attempts_that_fail_in_a_row_for_one_reason_are_said_once_and_anot
     assert reasons == ["503", "500", "payload", "503"]
 
 
+async def test_a_page_that_answers_and_ends_is_asked_ever_more_slowly_and_called_one(
+    client: httpx.AsyncClient, delays: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time it would count again. A stream that goes on where it was ends as it likes."""
+    async with Upstream(RECORDS, usual=Answer(after=1, cut="end")).serving() as upstream:
+        await lose(HttpStream(client, upstream.url), 12)
+    waits = [0.0, 0.25, 0.5, 1, 2, 4, 8, 16, 16, 16]
+    assert [round(delay_s + 0.1, 1) for delay_s in delays[:10]] == pytest.approx(waits, abs=0.15)
+    first, *_, last = [message for message in caplog.messages if "lost, connecting again" in message]
+    assert first.endswith("the stream ended")
+    assert last.endswith("a stream holds its answer open; a page is for `replay`")
+
+
+@pytest.mark.parametrize("answer", [Answer(after=2, cut="end"), Answer(after=2, cut="reset")])
+async def test_one_that_goes_on_where_it_was_may_end_as_soon_as_it_likes_but_is_not_asked_all_the_time(
+    client: httpx.AsyncClient, delays: list[float], answer: Answer
+) -> None:
+    """Data leads down the ladder, but from the second short connection on there is a pause all the same."""
+    async with Upstream(RECORDS, "sse", [answer] * 12).serving() as upstream:
+        assert await take(HttpStream(client, upstream.url), 20) == RECORDS[:20]
+    assert delays[0] == 0.0
+    assert all(0.2 < delay_s <= 0.25 for delay_s in delays[1:8]), delays
+
+
 async def test_a_given_position_is_where_it_goes_on(client: httpx.AsyncClient) -> None:
     async with Upstream(RECORDS, "sse", overlap=5).serving() as upstream:
         stream = HttpStream(client, upstream.url)
@@ -899,14 +923,3 @@ async def test_a_page_that_stands_in_for_the_stream_later_on_is_waited_out(
         assert await take(stream, len(RECORDS)) == RECORDS
         assert stream.state.lost == {"network": 1, "http": 1}
     assert len(delays) == 2
-
-
-async def test_an_upstream_that_sends_a_little_and_ends_is_not_asked_all_the_time(
-    client: httpx.AsyncClient, delays: list[float]
-) -> None:
-    """Data leads down the ladder, but from the second short connection on there is a pause all the same."""
-    usual = Answer(after=1, cut="end")
-    async with Upstream(RECORDS[:20], usual=usual).serving() as upstream:
-        await take(HttpStream(client, upstream.url), 10)
-    assert delays[0] == 0.0
-    assert all(0.2 < delay_s <= 0.25 for delay_s in delays[1:8]), delays

@@ -21,8 +21,13 @@ from tweetboard.backoff import Backoff
 from tweetboard.errors import StreamLost, StreamRefused
 from tweetboard.framing import Block
 
-SHORTEST_LIFE_S: Final = 0.25
-"""From the second on, connections are made no faster: an upstream may send a little and end, again and again."""
+SHORTEST_LIFE_S, LONGEST_PAUSE_S = 0.25, 16.0
+"""From the second on, connections are made no faster than the first: an upstream may send a little and end, again and
+again. One that cannot go back, and ends by itself, may send the same again: to it they are made ever more slowly.
+"""
+
+ENDED: Final = "the stream ended"
+_NO_STREAM: Final = ", as soon as it had begun, time and again: a stream holds its answer open; a page is for `replay`"
 
 HEALTHY_LIFE_S: Final = 60.0
 """A connection that ends after so long has not failed, though it may have brought nothing but keep-alives."""
@@ -78,6 +83,8 @@ class Supervised(ABC):
         self._refill_s = refill_s
         self._backoff = Backoff(random.random)
         self._was_short = False
+        self._has_data = False
+        self._pages = 0
         self._retry_s = 0.0
         self._clock = time.monotonic
         self._heard_at_s: float | None = None
@@ -94,6 +101,7 @@ class Supervised(ABC):
 
     def data_flowed(self) -> None:
         """Note that posts came: whoever decodes them knows that they were some, and no word of refusal."""
+        self._has_data = True
         self._backoff.data_flowed()
 
     def ask_no_sooner(self, retry_s: float) -> None:
@@ -117,7 +125,7 @@ class Supervised(ABC):
                     async for block, reached in connection:
                         position = reached
                         yield block, reached
-                lost = StreamLost("the stream ended")
+                lost = StreamLost(ENDED)
             except StreamRefused as error:
                 ours = self._of_ours(error)
                 self.state.trouble = str(ours)
@@ -126,7 +134,7 @@ class Supervised(ABC):
                 lost = error
             finally:
                 self.state.turn(live=False, trouble=self.state.trouble or "not connected")
-            await asyncio.sleep(self._lost(lost, clock() - began_s))
+            await asyncio.sleep(self._lost(lost, clock() - began_s, goes_back=position != ""))
 
     async def probe(self) -> str:
         """Connect once and describe the answer; raises `StreamError` where there is none."""
@@ -149,15 +157,19 @@ class Supervised(ABC):
         told = str(error).replace("TWEETBOARD_STREAM_TOKEN", variable).replace("stream.url", f"{self.table}.url")
         return StreamRefused(told)
 
-    def _lost(self, lost: StreamLost, lived_s: float) -> float:
+    def _lost(self, lost: StreamLost, lived_s: float, *, goes_back: bool) -> float:
         """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""
         if lost.cause == "network" and lived_s >= HEALTHY_LIFE_S:
             self._backoff.data_flowed()
         delay_s = max(self._backoff.delay_s(lost.cause, lost.retry_after_s), self._retry_s)
+        is_short = lived_s < SHORTEST_LIFE_S
+        is_page = is_short and self._has_data and not goes_back and str(lost) == ENDED
+        self._pages, self._has_data = self._pages + 1 if is_page else 0, False
         if self._was_short:
-            delay_s = max(delay_s, SHORTEST_LIFE_S - lived_s)
-        self._was_short = lived_s < SHORTEST_LIFE_S
-        self.state.trouble = str(lost)
+            doublings = min(max(self._pages - 2, 0), 10)
+            delay_s = max(delay_s, min(SHORTEST_LIFE_S * 2**doublings, LONGEST_PAUSE_S) - lived_s)
+        self._was_short = is_short
+        self.state.trouble = ENDED + _NO_STREAM if self._pages > 2 else str(lost)
         self.state.lost[lost.cause] = self.state.lost.get(lost.cause, 0) + 1
         self._tell_lost(delay_s)
         return delay_s
