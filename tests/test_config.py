@@ -266,8 +266,11 @@ def test_a_broken_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
             "http.allowed_hosts: '[::1]' has more than a name or address: a port (that is http.port), or brackets",
         ),
         ("[http]\nhost = 'http://a'", "http.host: 'http://a' is not a host's name or address"),
-        ("[http]\nallowed_hosts = 'a'", "http.allowed_hosts: 'a' is not a list of texts"),
-        ("[http]\nallowed_hosts = ['a', 5]", "http.allowed_hosts: ['a', 5] is not a list of texts"),
+        ("[http]\nallowed_hosts = 'a'", 'http.allowed_hosts: \'a\' is not a list of texts, such as ["one", "other"]'),
+        (
+            "[http]\nallowed_hosts = ['a', 5]",
+            'http.allowed_hosts: [\'a\', 5] is not a list of texts, such as ["one", "other"]',
+        ),
         ("[http]\nallowed_hosts = ['a', 'b c']", "http.allowed_hosts: 'b c' is not a host's name or address"),
         (
             "[boards.usernames]\nwindows = ['5m', '5x']",

@@ -89,7 +89,7 @@ _KINDS: Final = {
     str: "text",
     int: "a whole number",
     float: "a number",
-    list[str]: "a list of texts",
+    list[str]: 'a list of texts, such as ["one", "other"]',
 }
 
 

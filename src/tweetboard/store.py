@@ -10,23 +10,19 @@ import contextlib
 import hashlib
 import logging
 import math
-import os
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
 import redis.asyncio as aioredis
 from redis import exceptions as redis_errors
 from redis.asyncio.client import PubSub
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from tweetboard.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
+from tweetboard.errors import StoreError, StoreRefused, StoreUnavailable
+from tweetboard.pool import connection_pool
 
 Argument: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = object
@@ -271,6 +267,8 @@ class Store:
             self._refuses_writes |= text.partition(" ")[0] in _WRITE_REFUSALS
             self._note(text)
             return StoreUnavailable(f"Redis at {self.address} is unavailable: {text}")
+        if isinstance(error, redis_errors.AuthenticationError):
+            text += " The password belongs in TWEETBOARD_REDIS_PASSWORD, or in the credential redis-password"
         return StoreRefused(f"Redis at {self.address} refused {_described(command)}: {text}")
 
     def _note(self, trouble: str | None) -> None:
@@ -292,32 +290,8 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
     """Open a pool of at most `connections` connections to `url` (redis://, rediss:// or unix://); nothing is sent yet.
 
     `password` is used where the URL has none.
-
-    RESP2 and no socket timeout of redis-py's own: with RESP3 it logs each push, and its timeout can swallow a
-    cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice. The URL's own
-    options cannot change any of this.
     """
-    try:
-        pool = aioredis.ConnectionPool.from_url(url)
-        pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses options that do not exist
-    except (TypeError, ValueError, redis_errors.RedisError) as error:
-        raise ConfigurationError(f"redis.url: {str(error).rpartition('__init__() ')[2]}") from error
-    _check_tls(pool.connection_kwargs)
-    pool.max_connections = connections
-    pool.connection_kwargs.pop("max_connections", None)
-    pool.connection_kwargs |= {
-        "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": COMMAND_TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "client_name": "tweetboard",
-        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-    }
-    if password:
-        pool.connection_kwargs.setdefault("password", password)
+    pool = connection_pool(url, connections=connections, connect_timeout_s=COMMAND_TIMEOUT_S, password=password)
     client = aioredis.Redis(connection_pool=pool)
     try:
         store = Store(client, prefix=prefix, address=_address(client))
@@ -330,34 +304,6 @@ async def open_store(url: str, *, connections: int, prefix: str = "", password: 
             # The pool closes each connection in a task: cancelled before its first turn of the loop, that closes none.
             # Whatever is still open is closed here, where there is no moment for another cancellation.
             await _close([*pool._available_connections, *pool._in_use_connections])  # noqa: SLF001
-
-
-def _check_tls(options: Mapping[str, object]) -> None:
-    """Look whether what TLS needs is there and fits: at each attempt to connect it would look like a server's fault."""
-    given = {name: str(value) for name, value in options.items() if name.startswith("ssl_") and value}
-    if not given:
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Without a password OpenSSL would ask for one, at a terminal that may not be there.
-    key, password = given.get("ssl_keyfile"), given.get("ssl_password", "")
-    attempts: dict[str, Callable[[str], object]] = {
-        "ssl_ca_certs": context.load_verify_locations,
-        "ssl_ca_path": os.listdir,
-        "ssl_ca_data": lambda text: context.load_verify_locations(cadata=text),
-        "ssl_ciphers": context.set_ciphers,
-        "ssl_keyfile": lambda path: Path(path).read_bytes(),
-        "ssl_certfile": lambda path: context.load_cert_chain(path, key, password),
-    }
-    for name, attempt in attempts.items():
-        if name in given:
-            try:
-                attempt(given[name])
-            except (OSError, ValueError) as error:
-                why = (error.strerror if isinstance(error, OSError) else "") or error
-                with_what = " (with ssl_keyfile and ssl_password)" if name == "ssl_certfile" else ""
-                raise ConfigurationError(f"redis.url: {name}: {given[name][:200]}{with_what}: {why}") from error
-    if key and "ssl_certfile" not in given:
-        raise ConfigurationError("redis.url: ssl_keyfile: a key is of no use without its ssl_certfile")
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:

@@ -97,7 +97,8 @@ def unreachable_because(python: str) -> str:
     for path in (Path(python), Path(python).resolve()):
         for home in ("/home", "/root", "/run/user"):
             if path.is_relative_to(home):
-                return f"{path} lies under {home}, which the service cannot see: install into /opt/tweetboard instead"
+                way_out = "make /opt/tweetboard with a Python elsewhere, such as /usr/bin/python3"
+                return f"{path} lies under {home}, which the service cannot see: {way_out}"
     return ""
 
 

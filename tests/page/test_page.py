@@ -387,6 +387,7 @@ async def test_a_step_back_shows_what_was_shown_before(visitor: Visitor, town: W
         ("boards=hashtag,usernames", "boards: there is no hashtag, but usernames, hashtags"),
         ("window=7m&limit=abc", "window: it can be all, 5m, 1h, trending · limit: it can be 1 to 100"),
         ("theme=toString", "theme: it can be auto, dark, light"),
+        ("kisok=1", "kisok: is none of boards, find, kiosk, limit, theme, window"),
     ],
 )
 async def test_what_of_the_address_is_not_understood_is_said(

@@ -14,6 +14,7 @@ import { detailWords, ofWords, seconds, stateKind, stateWords, visible, windowWo
 let query = new URLSearchParams(location.search);
 const limit = Math.min(Math.max(Number.parseInt(query.get("limit"), 10) || 10, 1), 100);
 const kiosk = query.get("kiosk") === "1";
+const KNOWN = ["boards", "find", "kiosk", "limit", "theme", "window"];
 const ASK_AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
 
@@ -223,6 +224,8 @@ function sayProblems(said) {
   const known = Object.keys(said.boards).join(", ");
   const unknown = (query.get("boards")?.split(",") ?? []).filter((name) => !Object.hasOwn(said.boards, name));
   const problems = [
+    ...[...query.keys()].filter((key) => !KNOWN.includes(key)).map((key) => `${visible(key)}: is none of ${KNOWN.join(", ")}`),
+    ...(kiosk || !query.has("kiosk") ? [] : ["kiosk: it can be 1"]),
     ...unknown.map((name) => `boards: there is no ${visible(name)}, but ${known}`),
     ...(windows.includes(query.get("window") ?? first) ? [] : [`window: it can be ${windows.join(", ")}`]),
     ...(String(limit) === (query.get("limit") ?? String(limit)) ? [] : ["limit: it can be 1 to 100"]),
