@@ -651,6 +651,19 @@ async def test_a_name_that_is_not_ours_is_refused_and_says_the_way_out(host: str
         assert dict(site.requests) == {("unknown", "421"): 1}
 
 
+async def test_the_name_in_a_requests_target_goes_before_its_header_and_lets_nobody_else_in(site: Site) -> None:
+    """RFC 9112 (3.2.2); what is remembered of one must not be believed of the other."""
+    for target, host, status in (
+        (b"http://localhost/usernames", b"evil.example", 200),
+        (b"/usernames", b"evil.example", 421),
+        (b"http://evil.example/usernames", b"localhost", 421),
+        (b"/usernames", b"localhost", 200),
+        (b"http://evil.example/usernames", b"localhost", 421),
+    ):
+        answer = await site.say(b"GET " + target + b" HTTP/1.1\nHost: " + host + b"\n")
+        assert (target, host, answer.status) == (target, host, status)
+
+
 @pytest.mark.parametrize("host", [b"localhost:99999999", b"localhost:x", b"\xff", b"xn--\xc3\xbc.example"])
 async def test_a_host_that_is_none_is_a_bad_request_and_no_line_in_the_log(
     site: Site, host: bytes, caplog: pytest.LogCaptureFixture

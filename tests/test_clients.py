@@ -3,6 +3,7 @@
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 from tweetboard import clients as module
 from tweetboard.answers import ProblemFound
@@ -20,8 +21,19 @@ class Transport:
 
 
 def request(peer: object, *forwarded: str) -> web.Request:
-    headers = [("Host", "localhost"), *(("X-Forwarded-For", line) for line in forwarded)]
-    return make_mocked_request("GET", "/events", headers=dict(headers), transport=Transport(peer))
+    headers = CIMultiDict([("Host", "localhost"), *(("X-Forwarded-For", line) for line in forwarded)])
+    return make_mocked_request("GET", "/events", headers=headers, transport=Transport(peer))
+
+
+def test_several_lines_are_one_way() -> None:
+    """As RFC 9110 (5.3) has it: a proxy may add a line of its own."""
+    clients = Clients(1, ["10.0.0.0/8"])
+    assert clients.address(request(("10.0.0.1", 1), "1.2.3.4", "198.51.100.7", "10.0.0.2")) == "198.51.100.7"
+
+
+@pytest.mark.parametrize(("proxies", "address"), [(["unix"], "198.51.100.7"), (["10.0.0.0/8"], ""), ([], "")])
+def test_whoever_asks_over_a_unix_socket_is_a_proxy_where_that_is_said(proxies: list[str], address: str) -> None:
+    assert Clients(1, proxies).address(request("", "1.2.3.4, 198.51.100.7")) == address
 
 
 @pytest.mark.parametrize(

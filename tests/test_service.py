@@ -202,6 +202,25 @@ async def test_what_cannot_be_taken_over_is_said_and_all_goes_on(tmp_path: Path,
             await running.counts(*count(posts))
 
 
+async def test_new_boards_that_do_not_go_together_with_the_stream_as_it_is_change_nothing(tmp_path: Path) -> None:
+    """What the file says is right by itself, but its other format takes a restart."""
+    records = [b'{"data": {"lang": "en"}}'] * 3
+    (tmp_path / "config.toml").write_text("[stream]\nformat = 'fields'\n[boards.usernames]\nfield = 'data.lang'\n")
+    async with Upstream(records).serving() as upstream:
+        async with daemon(tmp_path, "--stream", upstream.url) as running:
+            await running.ready()
+            (tmp_path / "config.toml").write_text("[filter]\nlanguages = ['en']\n")
+            told = "all settings stay as they were: together with what takes a restart, "
+            await reloaded(running, f"{told}settings: filter.languages: the format 'fields' knows no languages")
+            (tmp_path / "config.toml").unlink()
+            await reloaded(
+                running, "all settings stay as they were: --config: config.toml: cannot be read: No such file"
+            )
+            async with asyncio.timeout(10):
+                while await running.board("usernames") != {"en": 3}:
+                    await asyncio.sleep(0)
+
+
 async def test_the_level_of_the_log_changes_too(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         await running.ready()

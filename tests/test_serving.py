@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 import socket
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +32,19 @@ async def boards(store: Store) -> AsyncIterator[tuple[str, int]]:
     api = Api({"usernames": Scoreboard(store, "usernames", "ub")}, About(), requests=Counter())
     async with serving.listening(api.application(), "127.0.0.1", 0) as address:
         yield address, int(address.rpartition(":")[2])
+
+
+async def test_what_was_served_is_forgotten_when_another_takes_its_place(fake_store: Store) -> None:
+    """As at each change of settings: aiohttp remembers handlers, and with them all that they hold."""
+    api = Api({"usernames": Scoreboard(fake_store, "usernames", "ub")}, About(), requests=Counter())
+    gone = weakref.ref(api)
+    async with serving.listening(api.application(), "127.0.0.1", 0) as address, aiohttp.ClientSession() as session:
+        async with session.get(f"{address}/usernames") as answer:
+            assert answer.status == 200
+            assert answer.headers["Server"] == "tweetboard"
+    del api
+    gc.collect()
+    assert gone() is None
 
 
 async def test_a_connection_that_asks_nothing_ends(fake_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

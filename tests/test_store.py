@@ -286,6 +286,38 @@ async def test_a_wrong_password_is_refused_and_in_no_message(server: Server) -> 
     assert "The password belongs in TWEETBOARD_REDIS_PASSWORD" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("refuse", "accept", "told"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1mb"), ("CONFIG", "SET", "maxmemory", "0"), "OOM command not allowed"),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "READONLY You can't write"),
+    ],
+)
+async def test_a_server_that_takes_no_writes_is_unavailable_until_something_was_written(
+    server: Server, refuse: tuple[str, ...], accept: tuple[str, ...], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever else it answers: `/readyz` would turn to and fro, and the log say that it is back."""
+    caplog.set_level(logging.INFO)
+    async with open_store(server.url, connections=2) as store:
+        ours, theirs = Lease(store, "ours", "me"), Lease(store, "theirs", "me")
+        assert await Lease(store, "theirs", "somebody").hold()
+        await store.execute(*refuse)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=told) as refused:
+                await ours.hold()
+            assert "script" not in str(refused.value)
+            await store.execute("PING")
+            assert not await theirs.hold(), "which only reads where somebody else has it"
+            assert not store.available
+        await store.execute(*accept)
+        assert await ours.hold()
+        assert store.available
+    assert [message.partition(" after ")[0].partition(",")[0] for message in caplog.messages] == [
+        "redis is unavailable",
+        "redis is back",
+    ]
+
+
 async def test_a_missing_password_is_refused(server: Server) -> None:
     async with open_store(server.url, connections=1) as store:
         await store.execute("CONFIG", "SET", "requirepass", PASSWORD)
@@ -669,6 +701,12 @@ async def test_whoever_is_not_let_in_is_told_no_version(valkey_url: str) -> None
             await store.version()
 
 
+async def test_options_of_tls_want_tls() -> None:
+    with pytest.raises(ConfigurationError, match=r"redis\.url: ssl_ca_certs is for rediss:// alone"):
+        async with open_store("redis://localhost/0?ssl_ca_certs=/x", connections=1):
+            pass
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [
@@ -680,6 +718,10 @@ async def test_whoever_is_not_let_in_is_told_no_version(valkey_url: str) -> None
         ("ssl_keyfile=/etc/passwd", "redis.url: ssl_keyfile: a key is of no use without its ssl_certfile"),
         ("ssl_cert_reqs=perhaps", "redis.url: .*perhaps"),
         ("nonsense=1", "redis.url: nonsense is no option$"),
+        ("encoding=nope", "redis.url: encoding is no option$"),
+        ("credential_provider=x", "redis.url: credential_provider is no option$"),
+        ("ssl_min_version=9", "redis.url: ssl_min_version is no option"),
+        ("ssl_ciphers=ZZ", "redis.url: ssl_ciphers: ZZ: No cipher can be selected.$"),
         ("ssl_ca_cert=/x", r"redis.url: ssl_ca_cert is no option \(did you mean ssl_ca_certs\?\)"),
     ],
 )

@@ -154,6 +154,38 @@ def test_an_environment_elsewhere_that_leads_to_a_home_is_named(tmp_path: Path) 
     assert unreachable_because(str(link)).startswith("/root/.pyenv/bin/python3 lies under /root")
 
 
+CASES = """
+rule_files: [alerts.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'tweetboard_names_total{instance="a", stream="x"}', values: 0+60x30}
+      - {series: 'tweetboard_applied_timestamp_seconds{instance="a", board="usernames"}', values: 0+60x30}
+      - {series: 'tweetboard_applied_timestamp_seconds{instance="a", board="hashtags"}', values: 0x30}
+    alert_rule_test:
+      - {eval_time: 9m, alertname: TweetboardBoardStands, exp_alerts: []}
+      - eval_time: 15m
+        alertname: TweetboardBoardStands
+        exp_alerts:
+          - exp_labels: {severity: critical, instance: a, board: hashtags}
+            exp_annotations:
+              summary: names are read on a, and none has come onto board hashtags for 5 minutes
+  - interval: 1m
+    input_series:
+      - {series: 'tweetboard_names_total{instance="a", stream="x"}', values: 5x30}
+      - {series: 'tweetboard_applied_timestamp_seconds{instance="a", board="usernames"}', values: 0x30}
+      - {series: 'tweetboard_names_lost_total{instance="a", stream="x"}', values: 7x30}
+      - {series: 'tweetboard_stream_up{instance="a", stream="x"}', values: 0x30}
+      - {series: 'tweetboard_standby{instance="a", stream="x"}', values: 1x30}
+    alert_rule_test:
+      - {eval_time: 20m, alertname: TweetboardBoardStands, exp_alerts: []}
+      - {eval_time: 20m, alertname: TweetboardNamesLost, exp_alerts: []}
+      - {eval_time: 20m, alertname: TweetboardStreamDown, exp_alerts: []}
+"""
+"""A board that stands is named; a quiet stream, an old loss and a standby are no alarm."""
+
+
 def test_prometheus_takes_the_alerts_and_all_they_ask_for_is_told(tmp_path: Path, fake_store: Store) -> None:
     text = shipped("alerts.yml")
     promtool = shutil.which("promtool")
@@ -161,6 +193,9 @@ def test_prometheus_takes_the_alerts_and_all_they_ask_for_is_told(tmp_path: Path
         pytest.skip("there is no promtool")
     (tmp_path / "alerts.yml").write_text(text)
     done = subprocess.run([promtool, "check", "rules", str(tmp_path / "alerts.yml")], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "cases.yml").write_text(CASES)
+    done = subprocess.run([promtool, "test", "rules", str(tmp_path / "cases.yml")], capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     watched = Watched(store=fake_store, feeds=[], heard={}, requests=Counter())
     told = {sample.name for family in watched.collect() for sample in family.samples} | {

@@ -51,6 +51,23 @@ async def seen(address: str, view: View, *, as_json: bool = False) -> None:
         await show(boards, view, as_json=as_json)
 
 
+async def test_an_answer_that_never_ends_is_given_up(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check --live` is asked by scripts, which wait for it."""
+    monkeypatch.setattr(top, "TIMEOUT_S", 0.1)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not writer.transport.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", free_port), asyncio.timeout(5):
+        async with boards_at(f"http://127.0.0.1:{free_port}") as boards:
+            with pytest.raises(BoardsUnavailable, match=r"nobody serves boards at .*TimeoutError"):
+                await boards.readiness()
+
+
 async def test_a_program_reads_a_row_a_line(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     await seen(address, View([]))
     assert capsys.readouterr().out == "usernames\t1\t1\t[red]:smile:\nhashtags\t1\t1200\tTea\nhashtags\t2\t3\tsalt\n"

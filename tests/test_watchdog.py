@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ async def test_a_manager_hears_signs_of_life_and_each_new_state(tmp_path: Path) 
     async with manager(tmp_path) as (address, listener), asyncio.timeout(5):
         notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000"})
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(keep_telling(notifier, dict, said))
+            telling = group.create_task(keep_telling(notifier, dict, said, lambda _: None))
             told = [(await asyncio.get_running_loop().sock_recv(listener, 4096)).decode() for _ in range(5)]
             telling.cancel()
     assert told == ["WATCHDOG=1", "STATUS=live", "WATCHDOG=1", "WATCHDOG=1", "STATUS=redis away"]
@@ -74,7 +74,7 @@ async def test_a_part_that_is_stuck_ends_the_signs_of_life_and_is_named(
         notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000"})
         stuck = {"board hashtags": Work(due=True, done=0, limit_s=0)}
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(keep_telling(notifier, lambda: stuck, lambda: "live"))
+            telling = group.create_task(keep_telling(notifier, lambda: stuck, lambda: "live", lambda _: None))
             while not caplog.records:
                 await asyncio.sleep(0)
             telling.cancel()
@@ -88,6 +88,15 @@ async def test_a_part_that_is_stuck_ends_the_signs_of_life_and_is_named(
     assert caplog.messages == ["no progress of board hashtags: the service manager's watchdog is not fed any more"]
 
 
-async def test_without_a_manager_nothing_is_asked() -> None:
-    async with asyncio.timeout(5):
-        await keep_telling(Notifier({}), lambda: pytest.fail("asked"), lambda: pytest.fail("asked"))
+async def test_without_a_manager_what_stands_still_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tweetboard.watchdog.LOOK_S", 0.01)
+    stuck = {"board hashtags": Work(due=True, done=0, limit_s=0)}
+    found = list[Sequence[str]]()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        telling = group.create_task(keep_telling(Notifier({}), lambda: stuck, lambda: "live", found.append))
+        while ["board hashtags"] not in found:
+            await asyncio.sleep(0)
+        telling.cancel()
+    assert caplog.messages == ["no progress of board hashtags"]

@@ -161,6 +161,8 @@ async def _command_run(settings: Settings, options: argparse.Namespace, stopping
         if serving.is_set():
             await asyncio.Event().wait()
 
+    if options.config is None and not os.environ.get("TWEETBOARD_CONFIG") and (options.folder / "config.toml").exists():
+        options.config = "config.toml"  # a file that goes away is not taken for one that was never there
     await first_of(
         serve(settings, os.environ, stopping, Reload(reload, partial(_settings, options), _set_up_log), announce),
         stopped_before(),

@@ -17,6 +17,9 @@ from tweetboard.answers import ProblemFound
 MAX_KNOWN_HOSTS: Final = 1_000
 """Spellings of Host that have been let in are remembered, for reading one costs as much as answering."""
 
+UNIX: Final = "unix"
+"""Stands among proxies for all that ask over a Unix socket, and have no address."""
+
 MAX_VIEWERS: Final = 20_000
 """Connections over which boards are watched, some 15 KB each."""
 
@@ -34,8 +37,8 @@ class Hosts:
 
     def check(self, request: web.Request) -> None:
         """Raise `ProblemFound` for a request by a name that is none of these."""
-        spelling = request.headers.get("Host", "")
-        if spelling in self._known and request.rel_url.raw_host is None:
+        spelling = request.host  # that of the request's target, where this has one: it goes before the header
+        if spelling in self._known:
             return
         try:
             host = (request.url.host or "").lower()
@@ -50,13 +53,16 @@ class Hosts:
 class Clients:
     """Counts who watches: `MAX_VIEWERS` in all, and from each address no more than `max_viewers`.
 
-    What stands in X-Forwarded-For counts where the request comes from one of the `proxies`, networks or addresses. Who
-    comes from this machine itself may be anybody whom a proxy here lets in, and is not bounded by address.
+    What stands in X-Forwarded-For counts where the request comes from one of the `proxies`: networks, addresses, or
+    `UNIX` for whoever asks over a Unix socket. Who comes from this machine itself may be anybody whom a proxy here lets
+    in, and is not bounded by address.
     """
 
     def __init__(self, max_viewers: int, proxies: Iterable[str] = ()) -> None:
         self._max_viewers = max_viewers
-        self._proxies = [ip_network(one, strict=False) for one in proxies]
+        proxies = list(proxies)
+        self._trusts_unix = UNIX in proxies
+        self._proxies = [ip_network(one, strict=False) for one in proxies if one != UNIX]
         self._viewers = Counter[str]()
 
     def address(self, request: web.Request) -> str:
@@ -64,12 +70,15 @@ class Clients:
         here = _address(request.remote or "")
         lines = request.headers.getall("X-Forwarded-For", ())
         forwarded = [one.strip() for line in lines for one in line.split(",") if one.strip()]
-        while here is not None and forwarded and any(here in network for network in self._proxies):
+        while forwarded and self._is_proxy(here):
             before = _address(_without_port(forwarded.pop()))
             if before is None:
                 break
             here = before
         return "" if here is None else str(here)
+
+    def _is_proxy(self, address: IPv4Address | IPv6Address | None) -> bool:
+        return self._trusts_unix if address is None else any(address in network for network in self._proxies)
 
     @contextmanager
     def watching(self, request: web.Request) -> Iterator[None]:

@@ -68,6 +68,15 @@ def load(
     return msgspec.convert(reading.tree, Settings)
 
 
+def check_together(settings: Settings) -> None:
+    """Look at what can only be wrong together, of settings from two readings; raises `ConfigurationError`."""
+    reading = _Reading()
+    reading.tree = msgspec.to_builtins(settings)
+    reading.together()
+    if reading.problems:
+        raise ConfigurationError(*(f"together with what takes a restart, {line}" for line in reading.problems))
+
+
 def _keys(section: type[Section], path: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(section):
         if hasattr(field.type, "__metadata__"):

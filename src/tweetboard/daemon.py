@@ -10,13 +10,14 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
 from tweetboard.clients import Clients
+from tweetboard.config import check_together
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, StoreUnavailable
 from tweetboard.lease import instance_name
@@ -47,13 +48,14 @@ class Reload(NamedTuple):
 
 @dataclass(frozen=True)
 class _House:
-    """What outlives a change of settings: the server, the streams' connections, the sockets that are served on."""
+    """What outlives a change of settings: the server, the streams' connections, the sockets, and what was `read`."""
 
     opened: Opened
     upstreams: Upstreams
     sockets: Sequence[socket.socket]
     notifier: Notifier
     holder: str
+    read: Counter[str] = field(default_factory=Counter)
 
 
 async def serve(
@@ -114,7 +116,7 @@ async def _serve(
         publishing = group.create_task(pipe.publish(house.upstreams.relays, leaving), name="publish")
         watching = [group.create_task(feed.watch_volume(), name=f"volume {name}") for name, feed in pipe.feeds.items()]
         watching.append(group.create_task(pipe.look_at_redis(), name="look at redis"))
-        telling = keep_telling(house.notifier, pipe.work, pipe.summary)
+        telling = keep_telling(house.notifier, pipe.work, pipe.summary, pipe.note_stuck)
         watching.append(group.create_task(telling, name="service manager"))
         house.notifier.ready()
         on_ready(address)
@@ -124,11 +126,12 @@ async def _serve(
             leaving.set()
             await pipe.handed_over(publishing, stopping)
             house.upstreams.left()
+            house.read["posts"] += 0 if stopping.is_set() else pipe.posts
         if stopping.is_set() or changed is None:
             house.notifier.stopping()
             leaving.set()
             await pipe.drained(publishing, stopping)
-            log.info("stopped: %d posts read", pipe.posts)
+            log.info("stopped: %d posts read", house.read["posts"] + pipe.posts)
         for task in watching:
             task.cancel()
     return None if stopping.is_set() else changed
@@ -166,10 +169,14 @@ async def _changed(
 
 
 def _read_again(settings: Settings, reload: Reload) -> Settings:
-    """Read the settings that are wanted now: the same ones where something is wrong with the new."""
+    """Read the settings that are wanted now: the same ones where something is wrong with the new.
+
+    What can change has to go together with what cannot.
+    """
     try:
         wanted = reload.read()
         Blocklist(wanted.filter.blocklist).load()
+        check_together(with_live(settings, wanted))
     except ConfigurationError as error:
         return _unchanged(settings, error)
     return wanted

@@ -103,7 +103,8 @@ async def locked_folder(folder: Path) -> AsyncIterator[IO[str]]:
 class EmbeddedServer:
     """One run after another of a private server with its data in `folder`; `url` is where it listens.
 
-    The socket lies in the folder, or in a temporary one where the path would be too long for the system.
+    The socket lies in the folder, or in a temporary one where the path would be too long for the system. `restarts`
+    counts how often it ended by itself, `told_to_wait` how often it has said that it reads its data.
     """
 
     def __init__(self, folder: Path, socket_folder: Path, *locks: IO[str]) -> None:
@@ -114,6 +115,7 @@ class EmbeddedServer:
         self._guard: asyncio.subprocess.Process | None = None
         self.url = f"unix://{quote(str(self._socket))}"
         self.restarts = 0
+        self.told_to_wait = 0
 
     @property
     def pid(self) -> int:
@@ -137,10 +139,11 @@ class EmbeddedServer:
             while True:
                 if process.returncode is not None or time.monotonic() >= deadline:
                     raise EmbeddedServerError(f"the embedded server did not start: {_last_words(stderr)}")
-                stage = await store.stage()
+                stage = await store.stage(START_TIMEOUT_S)
                 if stage == "ready":
                     return
                 if stage == "loading":
+                    self.told_to_wait += 1
                     deadline = time.monotonic() + START_TIMEOUT_S
                 await asyncio.sleep(0.01)
 

@@ -96,7 +96,6 @@ async def checking(
 async def try_redis(store: Store, settings: Settings) -> str:
     """Say which server answers; raises a `TweetboardError` where the boards could not be counted there."""
     version = await store.version()
-    await schema.check(store)
     await check_places(store, settings)
     return version
 

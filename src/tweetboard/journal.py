@@ -17,7 +17,7 @@ from tweetboard import schema
 from tweetboard.channel import message
 from tweetboard.errors import SessionEnded
 from tweetboard.outbox import Batch
-from tweetboard.store import Script, Store
+from tweetboard.store import Reply, Script, Store, never
 
 _SCRIPT = Script("journal")
 
@@ -165,11 +165,11 @@ class Journal:
         arguments += [msgspec.json.encode(batch.again + batch.ids if keep_ids_s else []), keep_ids_s]
         for channel, encoded in batch.bodies.items():
             arguments += [self._store.key(channel), message(self.name, session.token, batch.seq, encoded)]
-        reply = await self._store.run(_SCRIPT, self._keys, "append", self.name, *arguments)
+        reply = await self._store.run(_SCRIPT, self._keys, "append", self.name, *arguments, proof=_is_appended)
         outcome, number = cast("tuple[bytes, int]", reply)
         if outcome == b"fenced":
             raise SessionEnded(f"stream {self.name}: another session has taken over")
-        if outcome != b"appended":
+        if not _is_appended(reply):
             raise OutOfStep(number)
         return number
 
@@ -179,7 +179,7 @@ class Journal:
         The owner, who shows its `token`, also notes until when it has listened to upstream, in Unix seconds.
         """
         heard = f"{heard_until:.3f}" if heard_until else "0"
-        reply = await self._store.run(_SCRIPT, self._keys, "look", self.name, token, heard)
+        reply = await self._store.run(_SCRIPT, self._keys, "look", self.name, token, heard, proof=never)
         owner, seq = cast("tuple[bytes, int]", reply)
         return owner.decode(), seq
 
@@ -201,3 +201,7 @@ class Journal:
             # A board that is new to the stream starts at the present seq: no entry without its channel is ever read.
             batches.append((seq, fields[wanted]))
         return batches
+
+
+def _is_appended(reply: Reply) -> bool:
+    return cast("tuple[bytes, int]", reply)[0] == b"appended"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from tweetboard.errors import StoreUnavailable
-from tweetboard.store import Script, Store
+from tweetboard.store import Script, Store, never
 
 LIFE_MS: Final = 3000
 RENEW_S: Final = 1.0
@@ -50,7 +50,9 @@ class Lease:
 
     async def hold(self) -> bool:
         """Take the lease or renew it; True where it is ours now. Raises `StoreError`."""
-        found = cast("bytes", await self._store.run(_SCRIPT, [self.key], "hold", self.holder, LIFE_MS)).decode()
+        ours = self.holder.encode()
+        reply = await self._store.run(_SCRIPT, [self.key], "hold", self.holder, LIFE_MS, proof=lambda one: one == ours)
+        found = cast("bytes", reply).decode()
         self.held = found == self.holder
         self.other = "" if self.held else found
         return self.held
@@ -60,7 +62,7 @@ class Lease:
         self.held = False
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
-                await self._store.run(_SCRIPT, [self.key], "release", self.holder)
+                await self._store.run(_SCRIPT, [self.key], "release", self.holder, proof=never)
         except (StoreUnavailable, TimeoutError) as error:
             log.debug("lease %s not released, it ends by itself: %r", self.key, error)
 

@@ -31,7 +31,7 @@ def set_up(level: str, chosen: str, environ: Mapping[str, str]) -> None:
 def say(line: str) -> None:
     """Say why the process ends: to a person in plain words, else as an error like any other."""
     formatter = logging.getLogger().handlers[0].formatter
-    if isinstance(formatter, _Fields) and (formatter.to_journal or isinstance(formatter, _Json)):
+    if isinstance(formatter, _Json) or (isinstance(formatter, _Fields | _Text) and formatter.to_journal):
         log.error(line)
     else:
         sys.stderr.write(f"tweetboard: {line}\n")
@@ -42,8 +42,25 @@ def _formatter(chosen: str, stream: TextIO, environ: Mapping[str, str]) -> loggi
     if chosen == "auto":
         chosen = "text" if stream.isatty() else "logfmt"
     if chosen == "text":
-        return logging.Formatter("%(levelname)s %(message)s")
+        return _Text(to_journal=to_journal)
     return _Json(to_journal=to_journal) if chosen == "json" else _Logfmt(to_journal=to_journal)
+
+
+class _Text(logging.Formatter):
+    """Says how grave a record is, and what, for people: over several lines where it has them."""
+
+    def __init__(self, *, to_journal: bool) -> None:
+        super().__init__("%(levelname)s %(message)s")
+        self.to_journal = to_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write it down, each line with its priority for the journal, to which each is a record."""
+        text = super().format(record)
+        return "\n".join(_prioritised(record, line) for line in text.splitlines()) if self.to_journal else text
+
+
+def _prioritised(record: logging.LogRecord, line: str) -> str:
+    return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}"
 
 
 class _Fields(logging.Formatter):
@@ -68,7 +85,7 @@ class _Fields(logging.Formatter):
         if self.to_journal:
             del found["time"]
         line = _UNSEEN.sub(lambda one: f"\\u{ord(one[0]):04x}", self.line(found))
-        return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}" if self.to_journal else line
+        return _prioritised(record, line) if self.to_journal else line
 
     def line(self, found: Mapping[str, str]) -> str:
         """Write fields down."""

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
+from tweetboard import schema
 from tweetboard.board.reads import STEPS
 from tweetboard.boards import boards_of
 from tweetboard.channel import subscribe
@@ -27,6 +28,10 @@ from tweetboard.store import Store, open_store
 from tweetboard.supervision import Supervised
 
 log = logging.getLogger(__name__)
+
+
+_KINDS: Final = {"": "zset", ":applied": "hash", ":spelling": "hash", ":spellings": "hash", ":rest": "hash"}
+"""What a board's keys are, by what stands behind its own: those that another program may have by chance."""
 
 
 class Opened(NamedTuple):
@@ -140,8 +145,11 @@ async def opened_store(stack: AsyncExitStack, settings: Settings, opened: Opened
 async def check_places(store: Store, settings: Settings) -> None:
     """Look whether each board can be where it is to be, and be heard.
 
-    Raises `ConfigurationError` where not, such as for rights that are missing, and `StoreError`.
+    Raises `ConfigurationError` where not, such as for rights that are missing or another version's layout, and
+    `StoreError`.
     """
+    await store.execute("PING")  # a password that is wrong is no board's fault
+    await schema.check(store)
     await check_keys(store, settings)
     for name in boards_of(settings)[0]:
         try:
@@ -153,15 +161,15 @@ async def check_places(store: Store, settings: Settings) -> None:
 
 async def check_keys(store: Store, settings: Settings) -> None:
     """Look whether the boards' keys are free or theirs; raises `ConfigurationError` where not, and `StoreError`."""
-    await store.execute("PING")  # a password that is wrong is no board's fault
     for name, board in boards_of(settings)[0].items():
-        try:
-            kind, _ = [await store.execute("TYPE", store.key(key)) for key in (board.key, f"{board.key}:spelling")]
-        except StoreRefused as error:
-            raise ConfigurationError(f"boards.{name}.key: {error}") from error
-        if kind not in (b"none", b"zset"):
-            told = cast("bytes", kind).decode()
-            raise ConfigurationError(f"boards.{name}.key: {store.key(board.key)} is a {told} in Redis, and no board")
+        for suffix, kind in _KINDS.items():
+            key = store.key(f"{board.key}{suffix}")
+            try:
+                found = cast("bytes", await store.execute("TYPE", key)).decode()
+            except StoreRefused as error:
+                raise ConfigurationError(f"boards.{name}.key: {error}") from error
+            if found not in ("none", kind):
+                raise ConfigurationError(f"boards.{name}.key: {key} is a {found} in Redis, and no board's")
 
 
 def is_demo(settings: Settings) -> bool:

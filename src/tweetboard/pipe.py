@@ -18,6 +18,7 @@ from tweetboard.boards import boards_of
 from tweetboard.embedded import EmbeddedServer
 from tweetboard.errors import ConfigurationError, NotDrained, StoreUnavailable
 from tweetboard.feed import Feed, Health, UnmetPaths
+from tweetboard.journal import Session
 from tweetboard.lease import Lease, instance_name
 from tweetboard.presets import Place
 from tweetboard.publisher import Source
@@ -87,10 +88,11 @@ class Pipe:
         for board in self.boards.values():
             board.lease = self.bare
         self.subscribers = {name: Subscriber(store, journals, board, self.bare) for name, board in self.boards.items()}
+        self._stuck: Sequence[str] = ()
         self.cautions: list[str] = []
         self.failed_writes: list[str] = []
         self._looked_at = 0.0
-        self._owns_redis = False
+        self._servers: Sequence[EmbeddedServer] = ()
 
     def _counts(self) -> bool:
         """Whether any stream is known to be ours: as a standby we may be on another machine, whose clock is another."""
@@ -104,7 +106,7 @@ class Pipe:
     @asynccontextmanager
     async def subscribed(self, *watched: EmbeddedServer) -> AsyncIterator[asyncio.TaskGroup]:
         """Run everything that must be there before the first post; yields the group that a failure of it ends."""
-        self._owns_redis = bool(watched)
+        self._servers = watched
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(server.watch(), name="embedded") for server in watched]
             background += [group.create_task(one.run(), name=f"board {name}") for name, one in self.subscribers.items()]
@@ -198,13 +200,19 @@ class Pipe:
             heard = subscriber.heard
             applied_s = time.time() - heard.applied_at if heard.applied_at else None
             detail = f"{self._behind(name)} batches behind" if heard.subscribed else "channel not subscribed"
-            parts[name] = Health(heard.subscribed, detail, applied_s)
+            stands = f"board {name}" in self._stuck
+            parts[name] = Health(
+                heard.subscribed and not stands, f"{detail}, and stands" if stands else detail, applied_s
+            )
         return parts
 
     def _behind(self, board: str) -> int:
         """Count the batches that are in journals and not on a board."""
-        sessions = [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
-        return sum(max(session.seq - session.applied[board], 0) for session in sessions)
+        return sum(max(session.seq - session.applied[board], 0) for session in self._sessions)
+
+    @property
+    def _sessions(self) -> list[Session]:
+        return [session for feed in self.feeds.values() if (session := feed.journal.session) is not None]
 
     def summary(self) -> str:
         """Say in a line how it does: what does not work, or how the streams do."""
@@ -218,12 +226,18 @@ class Pipe:
         parts: dict[str, Work] = {}
         for feed in self.feeds.values():
             parts |= {f"{part} {feed.title}": work for part, work in feed.work(available=self.store.available).items()}
-        parts["redis"] = Work(self._owns_redis and not self.store.available, self.store.round_trips, APPLY_LIMIT_S)
+        owns = bool(self._servers)
+        done = self.store.round_trips, *(server.told_to_wait for server in self._servers)
+        parts["redis"] = Work(owns and not self.store.available, done, APPLY_LIMIT_S)
         for name, subscriber in self.subscribers.items():
-            heard = subscriber.heard
             due = self.store.available and self._behind(name) > 0
-            parts[f"board {name}"] = Work(due, (heard.applies, heard.catch_ups), APPLY_LIMIT_S)
+            applied = tuple(session.applied[name] for session in self._sessions)
+            parts[f"board {name}"] = Work(due, (subscriber.heard.applies, applied), APPLY_LIMIT_S)
         return parts
+
+    def note_stuck(self, parts: Sequence[str]) -> None:
+        """Remember, for `/readyz`, which parts of `work` were found not to get on."""
+        self._stuck = parts
 
     def reload(self) -> None:
         """Read the blocklist again; one that cannot be read leaves things as they are."""

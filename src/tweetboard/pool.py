@@ -4,20 +4,42 @@ What lives here: what can be wrong before anything is sent. What must not: sendi
 """
 
 import difflib
-import inspect
 import os
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import redis.asyncio as aioredis
 from redis import exceptions as redis_errors
-from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tweetboard.errors import ConfigurationError
+
+_TAKEN: Final = ("db", "username", "password")
+_OF_TLS: Final = (
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_ciphers",
+    "ssl_keyfile",
+    "ssl_password",
+)
+_OURS: Final[dict[str, object]] = {
+    "protocol": 2,
+    "socket_timeout": None,
+    "retry_on_timeout": False,
+    "health_check_interval": 0,
+    "decode_responses": False,
+    "client_name": "tweetboard",
+}
+_PASSED_OVER: Final = ("max_connections", "socket_connect_timeout", "socket_keepalive")
+"""May stand in a URL that was made for others, and change nothing."""
 
 
 def connection_pool(
@@ -31,41 +53,32 @@ def connection_pool(
     cancellation on Python 3.11. No retries either: a command repeated behind our back could count twice. The URL's own
     options cannot change any of this.
     """
+    _check_names(url)
     try:
         pool = aioredis.ConnectionPool.from_url(url)
-        pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses options that do not exist
+        pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses what cannot be
     except (TypeError, ValueError, redis_errors.RedisError) as error:
-        raise ConfigurationError(f"redis.url: {_url_trouble(str(error))}") from error
+        raise ConfigurationError(f"redis.url: {str(error).removeprefix('__init__() ')}") from error
     _check_tls(pool.connection_kwargs)
     pool.max_connections = connections
     pool.connection_kwargs.pop("max_connections", None)
-    pool.connection_kwargs |= {
-        "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": connect_timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "client_name": "tweetboard",
-        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-    }
+    pool.connection_kwargs |= _OURS | {"socket_connect_timeout": connect_timeout_s, "retry": Retry(NoBackoff(), 0)}
+    if not url.startswith("unix:"):
+        pool.connection_kwargs["socket_keepalive"] = True
     if password:
         pool.connection_kwargs.setdefault("password", password)
     return pool
 
 
-def _url_trouble(text: str) -> str:
-    """Put what redis-py says of a URL into words for who wrote it."""
-    if found := re.search(r"unexpected keyword argument '(.*)'", text):
-        close = difflib.get_close_matches(found[1], _options(), n=1)
-        return f"{found[1]} is no option{f' (did you mean {close[0]}?)' if close else ''}"
-    return text.rpartition("__init__() ")[2]
-
-
-def _options() -> set[str]:
-    kinds = (SSLConnection, aioredis.Connection, AbstractConnection)
-    return {name for kind in kinds for name in inspect.signature(kind).parameters} - {"args", "kwargs"}
+def _check_names(url: str) -> None:
+    """Look whether the URL has options that are none: redis-py would take further ones, which no text can be."""
+    known = [*_TAKEN, *_OURS, *_PASSED_OVER, *(_OF_TLS if url.startswith("rediss:") else ())]
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if name in _OF_TLS and name not in known:
+            raise ConfigurationError(f"redis.url: {name} is for rediss:// alone")
+        if name not in known:
+            close = difflib.get_close_matches(name, [*_TAKEN, *_OF_TLS], n=1)
+            raise ConfigurationError(f"redis.url: {name} is no option{f' (did you mean {close[0]}?)' if close else ''}")
 
 
 def _check_tls(options: Mapping[str, object]) -> None:
@@ -89,7 +102,7 @@ def _check_tls(options: Mapping[str, object]) -> None:
             try:
                 attempt(given[name])
             except (OSError, ValueError) as error:
-                why = (error.strerror if isinstance(error, OSError) else "") or error
+                why = (error.strerror if isinstance(error, OSError) else "") or str(error).strip("(',)")
                 with_what = " (with ssl_keyfile and ssl_password)" if name == "ssl_certfile" else ""
                 raise ConfigurationError(f"redis.url: {name}: {given[name][:200]}{with_what}: {why}") from error
     if key and "ssl_certfile" not in given:

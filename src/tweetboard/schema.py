@@ -6,7 +6,7 @@ into another, which is for the version that brings a second one.
 
 from typing import Final, cast
 
-from tweetboard.errors import StoreRefused
+from tweetboard.errors import ConfigurationError
 from tweetboard.store import Store
 
 SCHEMA: Final = 1
@@ -24,11 +24,11 @@ async def claim(store: Store) -> None:
 async def check(store: Store) -> bool:
     """Look whether the keys are laid out as this version knows them; returns whether anything was ever counted.
 
-    Raises `StoreRefused` where they are not, and `StoreError`.
+    Raises `ConfigurationError` where they are not, and `StoreError`.
     """
     found = cast("bytes | None", await store.execute("GET", store.key(NAME)))
     if found is not None and found != str(SCHEMA).encode():
-        raise StoreRefused(
+        raise ConfigurationError(
             f"Redis at {store.address}: {store.key(NAME)} is {found.decode(errors='replace')!r}, "
             f"and this version of tweetboard knows {SCHEMA} alone; "
             "use the version that wrote it, or another redis.prefix"

@@ -16,8 +16,9 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs, web, web_app
 from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
 
 from tweetboard.answers import PROBLEM_TYPE, Problem, encoded, respond_problem
 
@@ -48,6 +49,7 @@ RESERVED_FILES: Final = 256
 """Of the files that a process may have open so many are kept for anything but these connections."""
 
 SECURITY_HEADERS: Final = {
+    "Server": "tweetboard",  # and no versions of anything
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "no-referrer",
@@ -122,9 +124,12 @@ async def serving_on(application: web.Application, sockets: Sequence[socket.sock
         yield _url(runner.addresses[0])
     finally:
         await runner.cleanup()
+        # aiohttp remembers handlers behind their middlewares, of all applications that ever were, and all these hold.
+        web_app._cached_build_middleware.cache_clear()  # noqa: SLF001 - it has no public way to forget them
 
 
 async def _make_safe(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall(hdrs.SERVER, None)
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
 
@@ -217,6 +222,8 @@ class _Connection(web.RequestHandler):
         if not isinstance(exc, HttpProcessingError | ConnectionError):
             self.log_exception("answering %s failed", request.remote, exc_info=exc)
         told = (message or "").strip().partition("\n")[0].rstrip(":")
+        if isinstance(exc, LineTooLong):  # whose words are the bytes themselves
+            told = f"its address or a header is longer than {MAX_LINE_BYTES:,} bytes"
         detail = f"this is no request: {told}" if isinstance(exc, HttpProcessingError) else ""
         response = respond_problem(Problem(HTTPStatus(status).phrase, status, detail))
         response.headers.update(SECURITY_HEADERS)

@@ -159,7 +159,7 @@ _stream_url = _must(
 
 
 def _redis_url(url: str) -> Iterator[str]:
-    if re.match(r"[a-z+]*(sentinel|cluster)[a-z+]*:", url):
+    if re.match(r"[a-z+-]*(sentinel|cluster)[a-z+-]*:", url):
         yield f"{shown(url)}: Sentinel and Cluster are not supported yet; name one server, such as redis://host:6379"
     elif url != EMBEDDED and not _is_address(url, "redis", "rediss", "unix"):
         yield f"{shown(url)} is none of embedded:, redis://host:port, rediss://host:port, unix:///path/to/socket"
@@ -213,10 +213,12 @@ def _is_ip(text: str) -> bool:
 
 
 def _network(text: str) -> Iterator[str]:
+    if text == "unix":  # who asks over a Unix socket, see clients.py
+        return
     try:
         ip_network(text, strict=False)
     except ValueError:
-        yield f"{shown(text)} is neither an address nor a network such as 10.0.0.0/8"
+        yield f"{shown(text)} is neither an address, nor a network such as 10.0.0.0/8, nor unix"
 
 
 def _field(text: str) -> Iterator[str]:

@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import logging
 import math
+import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, Literal, TypeAlias, cast
@@ -55,6 +56,26 @@ _PASSING = (
 _PASSING_CODES = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
 _WRITE_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY")
 """It answers, and even reads; but for us it is not there."""
+
+_CODES: Final = {redis_errors.OutOfMemoryError: "OOM", redis_errors.ReadOnlyError: "READONLY"}
+"""What redis-py takes off, by the class that it makes of it."""
+
+Proof: TypeAlias = Callable[[Reply], bool]
+"""Whether a reply proves that something was written, which a script may decide only within Redis."""
+
+
+def always(_: Reply) -> bool:
+    """Take any reply for a proof."""
+    return True
+
+
+def never(_: Reply) -> bool:
+    """Take no reply for a proof."""
+    return False
+
+
+_IN_A_SCRIPT: Final = re.compile(r"\.? script: .*", re.DOTALL)
+"""What Redis says behind an error of where in a script it came from: nothing for whoever runs a daemon."""
 
 _FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
@@ -125,15 +146,15 @@ class Store:
         """
         return await self._ask(command)
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument, writes: bool = True) -> Reply:
+    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument, proof: Proof = always) -> Reply:
         """Run a script over already prefixed `keys`; a server that has forgotten it is taught it again.
 
-        One that `writes`, and can, is the proof that a server which has refused to write is well again.
+        A reply that is a `proof` of something written shows that a server which has refused to write is well again.
         """
         try:
-            return await self._ask(("EVALSHA", script.digest, len(keys), *keys, *arguments), wrote=writes)
+            return await self._ask(("EVALSHA", script.digest, len(keys), *keys, *arguments), proof)
         except redis_errors.NoScriptError:
-            return await self._ask(("EVAL", script.text, len(keys), *keys, *arguments), wrote=writes)
+            return await self._ask(("EVAL", script.text, len(keys), *keys, *arguments), proof)
 
     def hurry(self) -> None:
         """Give every command, also those under way, `HURRIED_TIMEOUT_S` from here on: a stop has no more to spare."""
@@ -142,7 +163,7 @@ class Store:
         for scope in self._under_way:
             scope.reschedule(min(scope.when() or due_s, due_s))
 
-    async def _ask(self, command: Sequence[Argument], *, wrote: bool = False) -> Reply:
+    async def _ask(self, command: Sequence[Argument], proof: Proof = never) -> Reply:
         scope = asyncio.timeout(self._timeout_s)
         self._under_way.add(scope)
         try:
@@ -164,7 +185,7 @@ class Store:
             self._under_way.discard(scope)
         self.round_trips += 1
         self.answered_at = time.time()
-        if wrote or not self._refuses_writes:
+        if not self._refuses_writes or proof(reply):
             self._refuses_writes = False
             self._note(None)
         return reply
@@ -238,10 +259,10 @@ class Store:
             return {}
         return cast("dict[str, object]", reply) if isinstance(reply, dict) else {}
 
-    async def stage(self) -> Literal["away", "loading", "ready"]:
-        """Ask once how far a server that starts has come; never logs."""
+    async def stage(self, patience_s: float = COMMAND_TIMEOUT_S) -> Literal["away", "loading", "ready"]:
+        """Ask once how far a server that starts has come, of one that reads its data seldom at once; never logs."""
         try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            async with asyncio.timeout(patience_s):
                 await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
         except redis_errors.BusyLoadingError:
             return "loading"
@@ -258,6 +279,8 @@ class Store:
             error = error.__cause__  # over a Unix socket, redis-py wraps what Redis said while connecting
         # Redis repeats the arguments of a command that it does not know, and with them users' names.
         text = str(error).partition(", with args beginning with")[0] or type(error).__name__
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
+        text = _IN_A_SCRIPT.sub("", f"{code} {text}".strip())
         passing = isinstance(error, (*_PASSING, TimeoutError)) or text.partition(" ")[0] in _PASSING_CODES
         if passing and not isinstance(error, _FINAL):
             if isinstance(error, TimeoutError) and not isinstance(error, redis_errors.RedisError):

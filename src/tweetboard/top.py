@@ -80,8 +80,9 @@ class Boards:
 
     async def _get(self, path: str, etag: str = "", also: Sequence[int] = ()) -> bytes:
         try:
-            response = await self._client.get(path, headers={"If-None-Match": etag} if etag else {})
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(2 * TIMEOUT_S):  # for all of an answer that comes bit by bit, or never ends
+                response = await self._client.get(path, headers={"If-None-Match": etag} if etag else {})
+        except (httpx.HTTPError, TimeoutError) as error:
             told = f"{error}" or type(error).__name__
             where = self._client.base_url
             raise BoardsUnavailable(f"nobody serves boards at {where}: {told}; --from URL says where") from error

@@ -6,7 +6,7 @@ What lives here: telling work from waiting. What must not: what a part's work is
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tweetboard.systemd import Notifier
@@ -46,17 +46,25 @@ class Watchdog:
         return found
 
 
-async def keep_telling(notifier: Notifier, work: Callable[[], Mapping[str, Work]], state: Callable[[], str]) -> None:
-    """Feed the service manager's watchdog while all parts get on, and tell it the state; where it hears, for ever."""
-    if not notifier.is_heard:
-        return
+async def keep_telling(
+    notifier: Notifier,
+    work: Callable[[], Mapping[str, Work]],
+    state: Callable[[], str],
+    note_stuck: Callable[[Sequence[str]], None],
+) -> None:
+    """Feed the service manager's watchdog while all parts get on, and tell it the state, until cancelled.
+
+    The names of those that do not get on are noted, also where there is no service manager.
+    """
     clock, watchdog = asyncio.get_running_loop().time, Watchdog()
     pause_s = min(notifier.watchdog_s / 3, LOOK_S) or LOOK_S
     told, stuck_before = "", list[str]()
     while True:
         stuck = watchdog.stuck(work(), clock())
+        note_stuck(stuck)
         if stuck and stuck != stuck_before:
-            log.error("no progress of %s: the service manager's watchdog is not fed any more", ", ".join(stuck))
+            so = ": the service manager's watchdog is not fed any more" if notifier.watchdog_s else ""
+            log.error("no progress of %s%s", ", ".join(stuck), so)
         stuck_before = stuck
         if notifier.watchdog_s and not stuck:
             notifier.alive()

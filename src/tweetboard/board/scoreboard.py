@@ -21,7 +21,7 @@ from tweetboard.errors import SessionEnded, StoreRefused
 from tweetboard.formats.hashtags import clean, tags_of
 from tweetboard.journal import OutOfStep
 from tweetboard.lease import Lease
-from tweetboard.store import Script, Store
+from tweetboard.store import Reply, Script, Store, never
 
 AGE_NAMES: Final = 1_024
 """So many names at most leave a window in one step, which takes Redis 5 to 15 ms on a board of a million."""
@@ -121,11 +121,12 @@ class Scoreboard:
             SCRIPT,
             [*self.keys, self.applied_key, stream_key],
             *("apply", stream, token, first, last, self._now, self._encoded_kept, *names),
+            proof=_is_applied,
         )
         outcome, number = cast("tuple[bytes, int]", reply)
         if outcome == b"fenced":
             raise SessionEnded(f"stream {stream}: another session has taken over")
-        if outcome != b"applied":
+        if not _is_applied(reply):
             raise OutOfStep(number)
         self.cleared += number
         if any(message.names or message.displays or message.gone for message in messages):
@@ -146,7 +147,7 @@ class Scoreboard:
         """
         words = counted([(self._now, Counter(names))], {}, self._fold)
         arguments = ("bare", holder, self._now, self._encoded_kept, *words)
-        reply = await self._store.run(SCRIPT, [*self.keys, lease_key], *arguments)
+        reply = await self._store.run(SCRIPT, [*self.keys, lease_key], *arguments, proof=lambda one: one is not None)
         self.cleared += cast("int | None", reply) or 0
         self.touched()
         return reply is not None
@@ -168,7 +169,7 @@ class Scoreboard:
         arguments = (self._now, self._encoded_kept, msgspec.json.encode(self._hidden()), self._cursor, AGE_NAMES)
         lease = [] if self.lease is None else [self.lease.key]
         holder = [] if self.lease is None else [self.lease.holder]
-        reply = await self._store.run(SCRIPT, [self.key, *lease], "age", *arguments, *holder)
+        reply = await self._store.run(SCRIPT, [self.key, *lease], "age", *arguments, *holder, proof=never)
         if reply is None:
             return False
         more, cursor, cleared = cast("tuple[int, bytes, int]", reply)
@@ -210,7 +211,7 @@ class Scoreboard:
 
     async def reset(self) -> None:
         """Delete all scores in one step; what comes is counted on, also by a daemon that runs. Raises `StoreError`."""
-        await self._store.run(SCRIPT, self.keys, "reset")
+        await self._store.run(SCRIPT, self.keys, "reset", proof=never)
         self.touched()
 
     def touched(self) -> None:
@@ -255,7 +256,7 @@ class Scoreboard:
 
     async def _ask(self, questions: Sequence[Question]) -> list[Reading]:
         arguments = (self._now, msgspec.json.encode(self._hidden()), msgspec.json.encode(questions))
-        reply = await self._store.run(SCRIPT, self.keys[:2], "read", *arguments, writes=False)
+        reply = await self._store.run(SCRIPT, self.keys[:2], "read", *arguments, proof=never)
         return [Reading(*page) for page in cast("list[list[Any]]", reply)]
 
     def _which(self, window: str) -> Sequence[object]:
@@ -303,3 +304,7 @@ async def replace(store: Store, replacements: Sequence[Replacement]) -> bool:
     for one in replacements:
         one.board.touched()
     return bool(done)
+
+
+def _is_applied(reply: Reply) -> bool:
+    return cast("tuple[bytes, int]", reply)[0] == b"applied"
