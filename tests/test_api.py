@@ -696,6 +696,7 @@ async def test_what_is_no_request_is_answered_and_no_line_in_the_log(
     assert (found.title, found.status) == ("Bad Request", 400)
     assert len(found.detail) < 200, "and not all that came"
     assert "\n" not in found.detail
+    assert "bytearray" not in found.detail
     assert (await site.get("/healthz")).status == 200
     assert caplog.messages == []
 

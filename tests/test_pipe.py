@@ -230,6 +230,26 @@ async def test_names_of_the_blocklist_go_when_it_is_read_again_and_come_back_who
     assert (await scores(pipe, "usernames"))["alice"] == 2
 
 
+async def test_a_board_that_only_asks_where_it_stands_does_not_get_on(store: Store) -> None:
+    """Its steps fail, again and again: that must not look like progress, and is said once it was found."""
+    pipe = a_pipe(store)
+    pipe.store.available = True
+    async with running(pipe, ListSource(POSTS, stays=True)):
+        await wait_until(lambda: on_the_boards(pipe, 1))
+        session, subscriber = pipe.feed.journal.session, pipe.subscribers["hashtags"]
+        assert session is not None
+        session.seq += 1
+        before = pipe.work()["board hashtags"]
+        subscriber.heard.catch_ups += 1
+        after = pipe.work()["board hashtags"]
+        assert (before.due, before) == (True, after)
+        pipe.note_stuck(["board hashtags"])
+        ok, detail, _ = pipe.described()["hashtags"]
+        assert (ok, detail) == (False, "1 batches behind, and stands")
+        assert pipe.described()["usernames"].ok
+        session.seq -= 1
+
+
 @asynccontextmanager
 async def flowing(pipe: Pipe, sources: Mapping[str, Source]) -> AsyncIterator[asyncio.Event]:
     """Run a pipe on several sources; yields the event that stops it, and waits for the end of the drain."""

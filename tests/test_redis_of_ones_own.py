@@ -221,7 +221,9 @@ async def test_certificates_that_are_none_are_a_fault_of_the_settings(tmp_path: 
     assert re.search(f"^tweetboard: redis.url: {told.replace('FOLDER', str(tmp_path))}", running.errors, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("url", ["redis+sentinel://h:26379/main", "redis+cluster://h:7000", "sentinel://h"])
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://h:26379/main", "redis+cluster://h:7000", "sentinel://h", "redis-sentinel://h"]
+)
 async def test_what_is_not_supported_yet_is_said_to_be(tmp_path: Path, url: str) -> None:
     async with daemon(tmp_path, "--redis", url) as running:
         assert await running.ended() == 2

@@ -209,6 +209,11 @@ async def test_new_boards_that_do_not_go_together_with_the_stream_as_it_is_chang
     async with Upstream(records).serving() as upstream:
         async with daemon(tmp_path, "--stream", upstream.url) as running:
             await running.ready()
+            await running.until("tweetboard_posts_total", 3)
+            (tmp_path / "config.toml").write_text(
+                "[stream]\nformat = 'fields'\n[boards.usernames]\nfield = 'data.lang'\nwindows = ['1m']\n"
+            )
+            await reloaded(running, "boards.usernames.windows")
             (tmp_path / "config.toml").write_text("[filter]\nlanguages = ['en']\n")
             told = "all settings stay as they were: together with what takes a restart, "
             await reloaded(running, f"{told}settings: filter.languages: the format 'fields' knows no languages")
@@ -219,6 +224,9 @@ async def test_new_boards_that_do_not_go_together_with_the_stream_as_it_is_chang
             async with asyncio.timeout(10):
                 while await running.board("usernames") != {"en": 3}:
                     await asyncio.sleep(0)
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 0
+            assert "stopped: 3 posts read" in running.errors, "those before a change of settings count as well"
 
 
 async def test_the_level_of_the_log_changes_too(tmp_path: Path) -> None:
