@@ -253,6 +253,12 @@ def test_a_file_without_posts_is_a_failure_that_shows_what_a_post_is(
     assert 'posts.csv: one JSON object a line, such as {"username": "alice"' in capsys.readouterr().err
 
 
+def test_where_a_format_was_chosen_that_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = lines(tmp_path / "p.ndjson", {"username": "ann"})
+    assert cli.main(["replay", str(path), "--format", "mastodon"]) == 1
+    assert f"no posts in {path}: is its format mastodon? (stream.format)" in capsys.readouterr().err
+
+
 async def test_a_signal_to_stop_that_is_told_twice_is_one() -> None:
     """As uvloop does where SIGTERM comes some microseconds behind SIGHUP: what was read must still reach the boards."""
 

@@ -192,8 +192,10 @@ async def _command_replay(settings: Settings, options: argparse.Namespace, stopp
                 sys.stderr.write(f"tweetboard: {options.file} ends in the middle of what is compressed: a part\n")
                 return 1
             if not pipe.posts and not stopping.is_set():
-                example = '{"username": "alice", "hashtags": ["redis"]}'
-                sys.stderr.write(f"tweetboard: no posts in {options.file}: one JSON object a line, such as {example}\n")
+                what = 'one JSON object a line, such as {"username": "alice", "hashtags": ["redis"]}'
+                if (chosen := settings.stream.format) != "auto":
+                    what = f"is its format {chosen}? (stream.format)"
+                sys.stderr.write(f"tweetboard: no posts in {options.file}: {what}\n")
                 return 1
     return 0
 
