@@ -236,7 +236,7 @@ async def test_a_channel_that_is_not_permitted_is_refused(store: Store, valkey_u
     await store.execute("ACL", "SETUSER", "deaf", "on", "nopass", "~*", "resetchannels", "+@all")
     try:
         async with open_store(valkey_url.replace("unix://", "unix://deaf:x@"), connections=1) as deaf:
-            with pytest.raises(StoreRefused, match=r"refused SUBSCRIBE: .*channel"):
+            with pytest.raises(StoreRefused, match=r"refused SUBSCRIBE usernames: .*channel"):
                 async with subscribe(deaf, "usernames") as subscription:
                     await confirmed(subscription)
             assert in_use(deaf) == 0

@@ -52,7 +52,7 @@ def documented_rights() -> str:
     ("rights", "told"),
     [
         ("", "boards.langs.key: Redis at {} refused TYPE langs_scoreboard: "),
-        ("~langs_scoreboard", "boards.langs.key: Redis at {} refused TYPE langs_scoreboard:spelling: "),
+        ("~langs_scoreboard", "boards.langs.key: Redis at {} refused TYPE langs_scoreboard:applied: "),
         ("~langs_scoreboard*", "boards.langs: Redis at {} refused SUBSCRIBE langs: "),
     ],
 )

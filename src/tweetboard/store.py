@@ -74,7 +74,7 @@ def never(_: Reply) -> bool:
     return False
 
 
-_IN_A_SCRIPT: Final = re.compile(r"\.? script: .*", re.DOTALL)
+_IN_A_SCRIPT: Final = re.compile(r"\.? script: (?:[0-9a-f]{40}, )?on @user_script:\d+\.?$")
 """What Redis says behind an error of where in a script it came from: nothing for whoever runs a daemon."""
 
 _FINAL = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
