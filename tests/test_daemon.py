@@ -805,3 +805,42 @@ async def test_a_redis_that_goes_away_while_settings_are_read_again_is_waited_fo
             stopping.set()
     assert looked > 2
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.usefixtures("store")  # which empties the server
+async def test_names_that_were_read_with_the_settings_go_on_with_them_though_their_file_is_gone(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between reading and going on Redis may be away for an hour; a daemon that runs must not end by that."""
+    blocked, taken, stopping = tmp_path / "blocked.txt", asyncio.Event(), asyncio.Event()
+    blocked.write_text("@ann\n")
+    caplog.set_level("INFO")
+
+    async def meanwhile(*of_what: Any) -> None:  # noqa: ANN401 - as the other has it
+        if taken_before:
+            blocked.unlink(missing_ok=True)
+        await check_places(*of_what)
+
+    taken_before = list[bool]()
+    monkeypatch.setattr(daemon_module, "check_places", meanwhile)
+    async with Upstream(flat(town(5))).serving() as upstream, asyncio.timeout(20):
+        settings = Settings(
+            stream=StreamSettings(url=upstream.url),
+            redis=RedisSettings(url=valkey_url),
+            http=HttpSettings(port=0),
+            filter=FilterSettings(blocklist=str(blocked)),
+        )
+        wanted = msgspec.structs.replace(settings, filter=FilterSettings(blocklist=str(blocked), bots=False))
+        reload = Reload(asyncio.Event(), lambda: wanted, lambda _: taken.set())
+
+        def ready(_: str) -> None:
+            taken_before.append(True)
+            reload.asked.set()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(settings, {}, stopping, reload, ready))
+            await taken.wait()
+            while sum("counting stream" in message for message in caplog.messages) < 2:
+                await asyncio.sleep(0)
+            stopping.set()
+    assert not blocked.exists()

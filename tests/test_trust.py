@@ -12,7 +12,7 @@ from tweetboard.trust import trusted
 def test_an_authority_of_ones_own_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificates(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    (own,) = trusted().get_ca_certs()
+    (own,) = trusted("https://a.example").get_ca_certs()
     assert "trustme" in str(own["subject"])
 
 
@@ -21,10 +21,14 @@ def test_an_authority_of_ones_own_is_believed(tmp_path: Path, monkeypatch: pytes
     [
         ("SSL_CERT_FILE", "nowhere.pem", "No such file or directory"),
         ("SSL_CERT_FILE", "empty.pem", "has no certificate"),
-        ("SSL_CERT_DIR", "nowhere", "No such file or directory"),
+        ("SSL_CERT_DIR", "nowhere:there", "Not a directory"),
     ],
 )
-@pytest.mark.parametrize("command", [["run"], ["top"], ["check", "--live"], ["check"]])
+@pytest.mark.parametrize(
+    "command",
+    [["run", "--stream", "https://a.example"], ["check", "--stream", "wss://a.example"]],
+    ids=["run", "check"],
+)
 def test_what_leads_nowhere_is_named_and_ends_the_command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,6 +40,17 @@ def test_what_leads_nowhere_is_named_and_ends_the_command(
 ) -> None:
     (tmp_path / "empty.pem").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setenv(variable, path)
     assert cli.main([*command, "--port", "0"]) == 2
     assert capsys.readouterr().err.endswith(f"tweetboard: {variable}: {path}: {why}\n")
+
+
+def test_several_folders_will_do_where_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}/nowhere:{tmp_path}")
+    assert trusted("https://a.example") is not None
+
+
+def test_without_tls_nobody_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "nowhere.pem")
+    assert trusted("http://a.example").get_ca_certs() == []

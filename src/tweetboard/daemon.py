@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from tweetboard.api import About, Api, Part
 from tweetboard.blocklist import Blocklist
@@ -32,8 +32,10 @@ from tweetboard.systemd import Notifier, inherited_sockets
 from tweetboard.waiting import first_of
 from tweetboard.watchdog import keep_telling
 
-CHECK_TIMEOUT_S: Final = 1.0
-"""Serving waits no longer for a look at the boards' places: without Redis, HTTP says so."""
+ANSWER_TIMEOUT_S, CHECK_TIMEOUT_S = 1.0, 10.0
+"""Serving waits no longer for a Redis that does not answer, for then HTTP says so; so long for a look at the boards'
+places in one that does.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,13 @@ class Reload(NamedTuple):
     asked: asyncio.Event
     read: Callable[[], Settings]
     taken: Callable[[Settings], None] = lambda _: None
+
+
+class _Running(NamedTuple):
+    """What a pipe runs by: settings, and the names that are not shown, which were read with them."""
+
+    settings: Settings
+    blocklist: Blocklist
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ async def serve(
     Raises a `TweetboardError`, alone or in a group, where a part fails for good or the stop left something behind.
     """
     notifier = Notifier(environ)
+    blocklist = Blocklist(settings.filter.blocklist)
+    blocklist.load()
+    running: _Running | None = _Running(settings, blocklist)
     async with AsyncExitStack() as stack:
         opened = await opened_redis(stack, settings, environ, throwaway=is_demo(settings), prefix=DEMO)
         upstreams = await open_upstreams(stack, settings)
@@ -80,13 +92,26 @@ async def serve(
         house = _House(opened, upstreams, sockets, notifier, instance_name())
         group = await stack.enter_async_context(asyncio.TaskGroup())
         relaying = [group.create_task(one.run(), name=f"relay {name}") for name, one in upstreams.relays.items()]
-        changed: Settings | None = settings
-        while changed is not None:
-            settings = changed
-            changed = await _serve(house, settings, stopping, reload, on_ready)
+        await _check_start(settings, opened)
+        while running is not None:
+            running = await _serve(house, running, stopping, reload, on_ready)
             on_ready = _nobody
         for task in relaying:
             task.cancel()
+
+
+async def _check_start(settings: Settings, opened: Opened) -> None:
+    """Look whether the boards have their places, where Redis answers; where not, that shows when it does.
+
+    Raises `ConfigurationError` and `StoreRefused`.
+    """
+    async with AsyncExitStack() as stack:
+        store = await opened_store(stack, settings, opened)
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await store.execute("PING")
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await check_places(store, settings)
 
 
 def _nobody(_: str) -> None:
@@ -95,19 +120,17 @@ def _nobody(_: str) -> None:
 
 async def _serve(
     house: _House,
-    settings: Settings,
+    running: _Running,
     stopping: asyncio.Event,
     reload: Reload,
     on_ready: Callable[[str], None],
-) -> Settings | None:
+) -> _Running | None:
     """Run a pipe and its boards' address until the stop, or until there are other settings to go on with."""
+    settings, blocklist = running
     async with AsyncExitStack() as stack:
         store = await opened_store(stack, settings, house.opened)
-        with suppress(StoreUnavailable, TimeoutError):  # then what is wrong shows when it is there
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                await check_places(store, settings)
-        pipe = Pipe(store, settings, house.upstreams.places, house.upstreams.titles, holder=house.holder)
-        pipe.blocklist.load()
+        places, titles = house.upstreams.places, house.upstreams.titles
+        pipe = Pipe(store, settings, places, titles, holder=house.holder, blocklist=blocklist)
         house.upstreams.read_by(pipe.feeds)
         api = _api(pipe, settings, house.opened.servers)
         group = await stack.enter_async_context(pipe.subscribed(*house.opened.servers))
@@ -120,7 +143,7 @@ async def _serve(
         watching.append(group.create_task(telling, name="service manager"))
         house.notifier.ready()
         on_ready(address)
-        changed = await _changed(house, settings, pipe, reload, first_of(stopping.wait(), asyncio.wait([publishing])))
+        changed = await _changed(house, running, pipe, reload, first_of(stopping.wait(), asyncio.wait([publishing])))
         if changed is not None:
             house.upstreams.keep()
             leaving.set()
@@ -138,27 +161,27 @@ async def _serve(
 
 
 async def _changed(
-    house: _House, settings: Settings, pipe: Pipe, reload: Reload, ended: Coroutine[Any, Any, None]
-) -> Settings | None:
+    house: _House, running: _Running, pipe: Pipe, reload: Reload, ended: Coroutine[Any, Any, None]
+) -> _Running | None:
     """Wait until there are other settings to go on with; None where it has `ended` before."""
-    found: list[Settings] = []
+    found: list[_Running] = []
 
     async def look() -> None:
         while not found:
             await reload.asked.wait()
             reload.asked.clear()
-            wanted = _read_again(settings, reload)  # at once, and not when Redis is back: what is wrong is said
-            await pipe.store.wait()  # what has been read could not be put onto the boards before
+            wanted = _read_again(running, reload)  # at once, and not when Redis is back: what is wrong is said
+            await first_of(pipe.store.wait(), reload.asked.wait())  # what was read could not go onto the boards before
             if reload.asked.is_set():
                 continue
             house.notifier.reloading()
             try:
-                other = await _taken_over(pipe.store, settings, wanted)
+                other = await _taken_over(pipe.store, running, wanted)
             except StoreUnavailable:  # it has gone again meanwhile
                 reload.asked.set()
                 continue
-            if other != settings:
-                reload.taken(other)
+            if other.settings != running.settings:
+                reload.taken(other.settings)
                 found.append(other)
             else:
                 pipe.reload()
@@ -168,38 +191,39 @@ async def _changed(
     return found[0] if found else None
 
 
-def _read_again(settings: Settings, reload: Reload) -> Settings:
-    """Read the settings that are wanted now: the same ones where something is wrong with the new.
+def _read_again(running: _Running, reload: Reload) -> _Running:
+    """Read what is wanted now: what runs, where something is wrong with the new.
 
     What can change has to go together with what cannot.
     """
     try:
-        wanted = reload.read()
-        Blocklist(wanted.filter.blocklist).load()
-        check_together(with_live(settings, wanted))
+        settings = reload.read()
+        blocklist = Blocklist(settings.filter.blocklist)
+        blocklist.load()
+        check_together(with_live(running.settings, settings))
     except ConfigurationError as error:
-        return _unchanged(settings, error)
-    return wanted
+        return _unchanged(running, error)
+    return _Running(settings, blocklist)
 
 
-async def _taken_over(store: Store, settings: Settings, wanted: Settings) -> Settings:
-    """Give the settings to go on with, and say what becomes of those `wanted`. Raises `StoreUnavailable`."""
-    taken = with_live(settings, wanted)
+async def _taken_over(store: Store, running: _Running, wanted: _Running) -> _Running:
+    """Give what to go on with, and say what becomes of what is `wanted`. Raises `StoreUnavailable`."""
+    taken = with_live(running.settings, wanted.settings)
     try:
         await check_places(store, taken)
     except ConfigurationError as error:
-        return _unchanged(settings, error)
-    for path in differences(taken, wanted):
+        return _unchanged(running, error)
+    for path in differences(taken, wanted.settings):
         log.warning("%s is another one now: that takes a restart", path)
-    if found := differences(settings, taken):
+    if found := differences(running.settings, taken):
         log.info("settings that are other ones from now on: %s", ", ".join(found))
-    return taken
+    return _Running(taken, wanted.blocklist)
 
 
-def _unchanged(settings: Settings, error: ConfigurationError) -> Settings:
+def _unchanged(running: _Running, error: ConfigurationError) -> _Running:
     for problem in error.problems:
         log.error("all settings stay as they were: %s", problem)
-    return settings
+    return running
 
 
 async def _bound(http: HttpSettings) -> list[socket.socket]:

@@ -4,6 +4,7 @@ What lives here: opening, each as a part of somebody's stack, and looking whethe
 not: counting, or how long anything is open (daemon.py).
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ from tweetboard.relay import Relay
 from tweetboard.settings import DEMO, EMBEDDED, Secret, Settings, StreamSettings, data_dir, streams_of
 from tweetboard.simulate import demo_server
 from tweetboard.sources import open_stream
-from tweetboard.store import Store, open_store
+from tweetboard.store import COMMAND_TIMEOUT_S, Store, open_store
 from tweetboard.supervision import Supervised
 
 log = logging.getLogger(__name__)
@@ -153,8 +154,10 @@ async def check_places(store: Store, settings: Settings) -> None:
     await check_keys(store, settings)
     for name in boards_of(settings)[0]:
         try:
-            async with subscribe(store, name) as subscription:
+            async with subscribe(store, name) as subscription, asyncio.timeout(COMMAND_TIMEOUT_S):
                 await anext(aiter(subscription))
+        except TimeoutError as error:
+            raise store.failed(error, store.key(name)) from error
         except StoreRefused as error:
             raise ConfigurationError(f"boards.{name}: {error}") from error
 

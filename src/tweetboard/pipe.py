@@ -59,6 +59,7 @@ class Pipe:
         *,
         clock: Callable[[], float] | None = time.time,
         holder: str = "",
+        blocklist: Blocklist | None = None,
     ) -> None:
         holder = holder or instance_name()
         self.store = store
@@ -70,7 +71,7 @@ class Pipe:
         }
         for feed in self.feeds.values():
             feed.publisher.by_newest = clock is None
-        self.blocklist = Blocklist(settings.filter.blocklist)
+        self.blocklist = blocklist or Blocklist(settings.filter.blocklist)
         self.bare = Lease(store, "tweetboard:bare", holder)
         self.boards = {
             name: Scoreboard(
@@ -176,6 +177,8 @@ class Pipe:
         """Log, and keep for `/readyz`, what about the server can cost scores."""
         while True:
             try:
+                if not self.store.available:  # a standby that has met a full server would not find out by itself
+                    await self.store.wait()
                 found, failed = await self.store.cautions(), await self.store.failed_writes()
             except StoreUnavailable:
                 await asyncio.sleep(ASK_AGAIN_S)

@@ -5,6 +5,7 @@ What lives here: what can be wrong before anything is sent. What must not: sendi
 
 import difflib
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ _OF_TLS: Final = (
     "ssl_check_hostname",
     "ssl_ciphers",
     "ssl_keyfile",
+    "ssl_min_version",
     "ssl_password",
 )
 _OURS: Final[dict[str, object]] = {
@@ -38,7 +40,17 @@ _OURS: Final[dict[str, object]] = {
     "decode_responses": False,
     "client_name": "tweetboard",
 }
-_PASSED_OVER: Final = ("max_connections", "socket_connect_timeout", "socket_keepalive")
+_PASSED_OVER: Final = (
+    "encoding",
+    "encoding_errors",
+    "lib_name",
+    "lib_version",
+    "max_connections",
+    "retry_on_error",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_read_size",
+)
 """May stand in a URL that was made for others, and change nothing."""
 
 
@@ -56,12 +68,15 @@ def connection_pool(
     _check_names(url)
     try:
         pool = aioredis.ConnectionPool.from_url(url)
+        for name in _PASSED_OVER:
+            pool.connection_kwargs.pop(name, None)
+        if version := pool.connection_kwargs.get("ssl_min_version"):
+            pool.connection_kwargs["ssl_min_version"] = ssl.TLSVersion(int(version))
         pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses what cannot be
     except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise ConfigurationError(f"redis.url: {str(error).removeprefix('__init__() ')}") from error
     _check_tls(pool.connection_kwargs)
     pool.max_connections = connections
-    pool.connection_kwargs.pop("max_connections", None)
     pool.connection_kwargs |= _OURS | {"socket_connect_timeout": connect_timeout_s, "retry": Retry(NoBackoff(), 0)}
     if not url.startswith("unix:"):
         pool.connection_kwargs["socket_keepalive"] = True
@@ -76,6 +91,8 @@ def _check_names(url: str) -> None:
     for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
         if name in _OF_TLS and name not in known:
             raise ConfigurationError(f"redis.url: {name} is for rediss:// alone")
+        if name not in known and not re.search(rf"[?&]{re.escape(name)}=", url):
+            raise ConfigurationError("redis.url: what stands behind ? is no option")  # but a part of a password perhaps
         if name not in known:
             close = difflib.get_close_matches(name, [*_TAKEN, *_OF_TLS], n=1)
             raise ConfigurationError(f"redis.url: {name} is no option{f' (did you mean {close[0]}?)' if close else ''}")

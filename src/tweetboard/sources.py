@@ -27,7 +27,7 @@ async def open_stream(
     """Make the client of the stream at `place`, which the settings' `table` describes; nothing is connected yet."""
     source = FORMATS.get(place.format, UNKNOWN)
     if place.url.startswith(("ws://", "wss://")):
-        async with open_session() as session:
+        async with open_session(place.url) as session:
             web_socket = WebSocketStream(
                 session,
                 place.url,
@@ -40,7 +40,7 @@ async def open_stream(
             web_socket.resume_id, web_socket.table = source.resume_id, table
             yield web_socket
     else:
-        async with open_client() as client:
+        async with open_client(place.url) as client:
             stream = HttpStream(
                 client,
                 place.url,

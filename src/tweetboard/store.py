@@ -40,6 +40,8 @@ BACKOFF_S: Final = (0.05, 1.0)
 AGAIN_S: Final = 5.0
 """Who waits again so soon after a wait has ended begins with a pause."""
 
+PROBE_MS: Final = 100
+
 TELL_AGAIN_S: Final = 10.0
 """The same trouble, gone and back, is logged at most this often."""
 
@@ -195,7 +197,7 @@ class Store:
         return self._client.pubsub()
 
     async def wait(self) -> None:
-        """Return as soon as Redis answers; pauses double from 50 ms to 1 s.
+        """Return as soon as Redis answers, and writes where it has refused to; pauses double from 50 ms to 1 s.
 
         Raises `StoreRefused` where Redis is there but will never serve us, such as for a wrong password.
         """
@@ -208,12 +210,21 @@ class Store:
         while True:
             try:
                 await self.execute("PING")
+                if self._refuses_writes:
+                    await self._probe()
             except StoreUnavailable:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, longest_s)
             else:
                 self._waited_at_s = time.monotonic()
                 return
+
+    async def _probe(self) -> None:
+        """Write something that nobody reads, which is gone at once. Raises `StoreUnavailable`."""
+        try:
+            await self._ask(("SET", self.key("tweetboard:probe"), 1, "PX", PROBE_MS), always)
+        except StoreRefused:  # an account that may not: what is written next will tell
+            self._refuses_writes = False
 
     async def version(self) -> str:
         """Read which server this is, such as `valkey 9.1.2`. Raises `StoreError`."""

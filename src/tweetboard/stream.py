@@ -74,12 +74,12 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open what makes connections that carry long streams well; none of them follows the upstream elsewhere.
+async def open_session(url: str = "") -> AsyncIterator[aiohttp.ClientSession]:
+    """Open what makes connections to `url` that carry long streams well; none follows the upstream elsewhere.
 
     Raises as `trusted` does.
     """
-    connector = aiohttp.TCPConnector(ssl=trusted(), socket_factory=_keepalive_socket)
+    connector = aiohttp.TCPConnector(ssl=trusted(url), socket_factory=_keepalive_socket)
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_moved)
     async with aiohttp.ClientSession(
@@ -89,9 +89,9 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def open_client() -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(url: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """Open an HTTP client for streams: aiohttp's connections under httpx's interface."""
-    async with open_session() as session:
+    async with open_session(url) as session:
         transport = _Transport(
             client=session, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         )  # the session has its own

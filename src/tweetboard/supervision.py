@@ -84,6 +84,7 @@ class Supervised(ABC):
         self._backoff = Backoff(random.random)
         self._was_short = False
         self._has_data = False
+        self._connected_s: float | None = None
         self._pages = 0
         self._retry_s = 0.0
         self._clock = time.monotonic
@@ -120,6 +121,7 @@ class Supervised(ABC):
         clock = asyncio.get_running_loop().time
         while True:
             began_s = clock()
+            self._connected_s = None
             try:
                 async with aclosing(self._connection(position)) as connection:
                     async for block, reached in connection:
@@ -134,7 +136,7 @@ class Supervised(ABC):
                 lost = error
             finally:
                 self.state.turn(live=False, trouble=self.state.trouble or "not connected")
-            await asyncio.sleep(self._lost(lost, clock() - began_s, goes_back=position != ""))
+            await asyncio.sleep(self._lost(lost, began_s, goes_back=position != ""))
 
     async def probe(self) -> str:
         """Connect once and describe the answer; raises `StreamError` where there is none."""
@@ -157,12 +159,18 @@ class Supervised(ABC):
         told = str(error).replace("TWEETBOARD_STREAM_TOKEN", variable).replace("stream.url", f"{self.table}.url")
         return StreamRefused(told)
 
-    def _lost(self, lost: StreamLost, lived_s: float, *, goes_back: bool) -> float:
-        """Note a loss after `lived_s`; returns the seconds to wait before the next attempt."""
+    def _lost(self, lost: StreamLost, began_s: float, *, goes_back: bool) -> float:
+        """Note a loss; returns the seconds to wait before the next attempt.
+
+        A connection lives from its answer on, for that may take long, and one that never was from its attempt.
+        """
+        lived_s = asyncio.get_running_loop().time() - (self._connected_s or began_s)
         if lost.cause == "network" and lived_s >= HEALTHY_LIFE_S:
             self._backoff.data_flowed()
         delay_s = max(self._backoff.delay_s(lost.cause, lost.retry_after_s), self._retry_s)
         is_short = lived_s < SHORTEST_LIFE_S
+        if not is_short:
+            self._told = (-math.inf, "")
         is_page = is_short and self._has_data and not goes_back and str(lost) == ENDED
         self._pages, self._has_data = self._pages + 1 if is_page else 0, False
         if self._was_short:
@@ -190,7 +198,7 @@ class Supervised(ABC):
             log.warning("up to %.1f s of the %s went by unheard, and it cannot go back", missed_s, self.title)
         self._heard_at_s = self._clock()
         self.state.turn(live=True, trouble="")
-        self._told = (-math.inf, "")
+        self._connected_s = asyncio.get_running_loop().time()
         self.on_connected()
         address = urlsplit(self._url)
         log.info("%s connected: %s://%s%s", self.title, address.scheme, address.netloc.rpartition("@")[2], address.path)

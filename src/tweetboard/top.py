@@ -103,7 +103,7 @@ async def boards_at(address: str) -> AsyncIterator[Boards]:
     parts = urlsplit(address)
     path = parts.path if parts.path.endswith("/") else ""
     async with httpx.AsyncClient(
-        base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S, verify=trusted()
+        base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S, verify=trusted(address)
     ) as client:
         yield Boards(client)
 

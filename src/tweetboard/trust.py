@@ -3,6 +3,7 @@
 What lives here: the authorities. What must not: Redis's own, which are options of its URL (store.py).
 """
 
+import errno
 import os
 import ssl
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 from tweetboard.errors import ConfigurationError
 
 
-def trusted() -> ssl.SSLContext:
+def trusted(url: str) -> ssl.SSLContext:
     """Take the system's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR in the environment names.
 
-    Raises `ConfigurationError` where one of these leads nowhere: OpenSSL would pass over it, and then find fault with
-    every certificate.
+    Where `url` wants no TLS nobody is asked for. Raises `ConfigurationError` where a variable leads nowhere: OpenSSL
+    would pass over it, and then find fault with every certificate.
     """
+    if not url.startswith(("https:", "wss:")):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if not (path := os.environ.get(name)):
@@ -23,8 +26,8 @@ def trusted() -> ssl.SSLContext:
         try:
             if name == "SSL_CERT_FILE":
                 context.load_verify_locations(path)
-            else:
-                next(Path(path).iterdir(), None)
+            elif not any(Path(folder).is_dir() for folder in path.split(os.pathsep)):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         except OSError as error:  # SSLError is one, whose `strerror` says where in OpenSSL
             why = "has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
             raise ConfigurationError(f"{name}: {path}: {why}") from error

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from tweetboard.systemd import Notifier
 
-LOOK_S: Final = 5.0
+LOOK_S: Final = 2.0
 """So often it is looked, and the state told anew where it is another."""
 
 log = logging.getLogger(__name__)
