@@ -218,9 +218,7 @@ async def test_new_boards_that_do_not_go_together_with_the_stream_as_it_is_chang
             told = "all settings stay as they were: together with what takes a restart, "
             await reloaded(running, f"{told}settings: filter.languages: the format 'fields' knows no languages")
             (tmp_path / "config.toml").unlink()
-            await reloaded(
-                running, "all settings stay as they were: --config: config.toml: cannot be read: No such file"
-            )
+            await reloaded(running, "all settings stay as they were: config.toml: cannot be read: No such file")
             async with asyncio.timeout(10):
                 while await running.board("usernames") != {"en": 3}:
                     await asyncio.sleep(0)

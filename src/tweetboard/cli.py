@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    options.folder = Path.cwd()  # at a reload there may be another of that name
+    options.folder, options.had_file = Path.cwd(), False  # at a reload there may be another of that name, or none
     settings = _settings(options)
     _set_up_log(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -101,7 +101,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.config is not None:
         flags["config"] = Flag("config", options.config)
     reads_streams = options.command in ("run", "check")
-    return load(flags, os.environ, options.folder, without_streams=not reads_streams)
+    return load(flags, os.environ, options.folder, without_streams=not reads_streams, had_file=options.had_file)
 
 
 async def _stoppable(command: Command, settings: Settings, options: argparse.Namespace) -> int:
@@ -161,8 +161,7 @@ async def _command_run(settings: Settings, options: argparse.Namespace, stopping
         if serving.is_set():
             await asyncio.Event().wait()
 
-    if options.config is None and not os.environ.get("TWEETBOARD_CONFIG") and (options.folder / "config.toml").exists():
-        options.config = "config.toml"  # a file that goes away is not taken for one that was never there
+    options.had_file = (options.folder / "config.toml").exists()
     await first_of(
         serve(settings, os.environ, stopping, Reload(reload, partial(_settings, options), _set_up_log), announce),
         stopped_before(),

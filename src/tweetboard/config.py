@@ -46,15 +46,22 @@ class Flag(msgspec.Struct, frozen=True):
 
 
 def load(
-    argv_overrides: Mapping[str, Flag], environ: Mapping[str, str], cwd: Path, *, without_streams: bool = False
+    argv_overrides: Mapping[str, Flag],
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    without_streams: bool = False,
+    had_file: bool = False,
 ) -> Settings:
     """Read the settings; a later layer wins. Who reads none of the tables of streams loads `without_streams`.
+
+    Where it `had_file`, a file that has gone since is not taken for one that was never there.
 
     `argv_overrides` has flags by the dotted path of the key they set, and the one that names the file as "config".
     Raises ConfigurationError with a line for every value that is wrong in any layer, also where a later one wins.
     """
     reading = _Reading()
-    reading.file(argv_overrides.get("config"), environ, cwd)
+    reading.file(argv_overrides.get("config"), environ, cwd, had_file=had_file)
     reading.environment(environ)
     reading.credentials(environ)
     for path, flag in argv_overrides.items():
@@ -157,14 +164,14 @@ class _Reading:
             value = msgspec.convert(table["value"], _KEYS[_pattern(path)].__origin__) if len(table) == 1 else text
         self.take(label, path, value)
 
-    def file(self, flag: Flag | None, environ: Mapping[str, str], cwd: Path) -> None:
+    def file(self, flag: Flag | None, environ: Mapping[str, str], cwd: Path, *, had_file: bool) -> None:
         asked = Flag(f"--{flag.name}", flag.text) if flag else Flag(_CONFIG, environ.get(_CONFIG, ""))
         name = asked.text or "config.toml"
         label = f"{asked.name}: {name}" if flag or asked.text else name
         try:
             table = _parse_toml((cwd / name).read_text("utf-8-sig"))
         except (OSError, ValueError) as error:
-            if label != name or not isinstance(error, FileNotFoundError):
+            if label != name or had_file or not isinstance(error, FileNotFoundError):
                 self.problems.append(f"{label}: cannot be read: {getattr(error, 'strerror', error)}")
         else:
             self.table(name, table)
