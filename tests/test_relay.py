@@ -124,6 +124,23 @@ async def test_without_a_wish_to_keep_it_the_connection_ends_with_its_reader() -
     assert len(upstream.asked) == 2
 
 
+@pytest.mark.parametrize("before", [("", 0), ("s", 7)])
+async def test_who_leaves_and_has_to_begin_anew_meanwhile_leaves_no_connection(before: tuple[str, int]) -> None:
+    """Redis was emptied, or set back to where the reader began: what the connection brought is not all there."""
+    async with running(upstream := Upstream()) as relay:
+        if before[0]:
+            upstream.more(1)
+            await left_after_one(relay)
+            relay.left_at(("r", 7))
+            relay.taken_over(("r", 7), "s")
+        upstream.more(3)
+        await left_after_one(relay)
+        relay.taken_over(before, "t")
+        relay.left_at(("t", before[1]))
+        relay.taken_over(("t", before[1]), "u")
+        assert await taken(relay, 3) == [b"1\n", b"2\n", b"3\n"]
+
+
 @pytest.mark.parametrize("place", [("another", 7), ("s", 6), ("", 0)])
 async def test_where_the_journal_stands_elsewhere_the_connection_ends(place: tuple[str, int]) -> None:
     """Another session may have counted what has been read meanwhile, or Redis have gone back."""

@@ -47,7 +47,7 @@ class Relay:
         self._flow: _Flow | None = None
         self._asked = asyncio.Event()
         self._keeps = False
-        self._kept_at: Place = ("", 0)
+        self._kept_at: Place | None = None
 
     @property
     def heard_until(self) -> float:
@@ -86,7 +86,7 @@ class Relay:
         """Yield what the source yields from after `position` on; raises what it raises."""
         if not self._keeps:
             self._drop()
-        self._keeps = False
+        self._keeps, self._kept_at = False, None  # which whoever reads moves on from
         if (flow := self._flow) is None:
             flow = self._flow = _Flow(position, heard_until)
             self._asked.set()
