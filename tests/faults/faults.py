@@ -142,9 +142,12 @@ async def redis_frozen(rig: Rig) -> None:
 
 async def taken_over(rig: Rig) -> None:
     """Kill the one of two daemons that counts: the other, which served all along, goes on within two lease lives."""
-    standby = await rig.start_daemon()
-    while "standby: " not in str((await standby.get("/readyz"))[1]):
+    await rig.start_daemon()
+    # Where the lease has just gone, the new one has taken it, and the other one stands by.
+    while not (waiting := [one for one in rig.daemons if "standby: " in str((await one.get("/readyz"))[1])]):
         await asyncio.sleep(0.05)
+    standby = waiting[0]
+    rig.daemons.sort(key=lambda one: one is standby)
     assert (await standby.get("/usernames"))[0] == 200
     clock = asyncio.get_running_loop().time
     began_s = clock()
