@@ -43,9 +43,9 @@ async def served_once(store: Store) -> weakref.ref[Api]:
     return weakref.ref(api)
 
 
-async def test_what_was_served_is_forgotten_when_another_takes_its_place(fake_store: Store) -> None:
+async def test_what_was_served_is_forgotten_when_another_takes_its_place(store: Store) -> None:
     """As at each change of settings: aiohttp remembers handlers, and with them all that they hold."""
-    gone = await served_once(fake_store)
+    gone = await served_once(store)
     async with asyncio.timeout(5):  # the last connection may still be on its way out
         while gone() is not None:
             await asyncio.sleep(0)
