@@ -27,7 +27,7 @@ from tweetboard.decompression import ACCEPT_ENCODING, decompressor_for
 from tweetboard.errors import StreamLost, StreamRefused
 from tweetboard.framing import Block, SSEFramer, framer_for
 from tweetboard.supervision import StreamState, Supervised
-from tweetboard.trust import trusted
+from tweetboard.trust import trusted, wants_tls
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """For the connection itself; the answer's head may take as long as the stall watch allows, or `HEAD_TIMEOUT_S`."""
@@ -79,7 +79,7 @@ async def open_session(url: str = "") -> AsyncIterator[aiohttp.ClientSession]:
 
     Raises as `trusted` does.
     """
-    connector = aiohttp.TCPConnector(ssl=trusted(url), socket_factory=_keepalive_socket)
+    connector = aiohttp.TCPConnector(ssl=trusted() if wants_tls(url) else True, socket_factory=_keepalive_socket)
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_moved)
     async with aiohttp.ClientSession(
@@ -92,9 +92,8 @@ async def open_session(url: str = "") -> AsyncIterator[aiohttp.ClientSession]:
 async def open_client(url: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """Open an HTTP client for streams: aiohttp's connections under httpx's interface."""
     async with open_session(url) as session:
-        transport = _Transport(
-            client=session, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        )  # the session has its own
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for the session has its own
+        transport = _Transport(client=session, verify=unused)
         async with httpx.AsyncClient(transport=transport) as client:
             yield client
 

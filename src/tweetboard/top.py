@@ -4,6 +4,7 @@ What lives here: asking over HTTP, and showing. What must not: how a board is ke
 """
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from tweetboard.answers import Problem
 from tweetboard.api import BoardAnswer, Index, Readiness
 from tweetboard.board.windows import ALL
 from tweetboard.errors import BoardsUnavailable
-from tweetboard.trust import trusted
+from tweetboard.trust import trusted, wants_tls
 
 WATCH_S: Final = 1.0
 """A watched board is asked for so often; one that is as it was is not sent again."""
@@ -102,9 +103,9 @@ async def boards_at(address: str) -> AsyncIterator[Boards]:
         address = f"http://{address}"
     parts = urlsplit(address)
     path = parts.path if parts.path.endswith("/") else ""
-    async with httpx.AsyncClient(
-        base_url=f"{parts.scheme}://{parts.netloc}{path}", timeout=TIMEOUT_S, verify=trusted(address)
-    ) as client:
+    tls = trusted() if wants_tls(address) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    base_url = f"{parts.scheme}://{parts.netloc}{path}"
+    async with httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, verify=tls) as client:
         yield Boards(client)
 
 

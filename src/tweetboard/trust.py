@@ -11,14 +11,17 @@ from pathlib import Path
 from tweetboard.errors import ConfigurationError
 
 
-def trusted(url: str) -> ssl.SSLContext:
+def wants_tls(url: str) -> bool:
+    """Whether TLS is spoken with whom an address names; with a proxy on the way it may be all the same."""
+    return url.startswith(("https:", "wss:"))
+
+
+def trusted() -> ssl.SSLContext:
     """Take the system's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR in the environment names.
 
-    Where `url` wants no TLS nobody is asked for. Raises `ConfigurationError` where a variable leads nowhere: OpenSSL
-    would pass over it, and then find fault with every certificate.
+    Raises `ConfigurationError` where a variable leads nowhere: OpenSSL would pass over it, and then find fault with
+    every certificate.
     """
-    if not url.startswith(("https:", "wss:")):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if not (path := os.environ.get(name)):
