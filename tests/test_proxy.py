@@ -38,7 +38,7 @@ def recipe(folder: Path, running: Daemon, port: int) -> str:
     }.items():
         assert lines.count(there) == 1
         lines = lines.replace(there, here)
-    more = re.findall(r"`(location .*?})`", DOCUMENT.read_text(encoding="utf-8"))
+    more = re.findall(r"`(location [^`]*})`", DOCUMENT.read_text(encoding="utf-8"))
     assert len(more) == 2
     lines = f"{lines.removesuffix('}')}{' '.join(more)}\n}}"
     own = "".join(

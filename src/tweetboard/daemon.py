@@ -101,17 +101,16 @@ async def serve(
 
 
 async def _check_start(settings: Settings, opened: Opened) -> None:
-    """Look whether the boards have their places, where Redis answers; where not, that shows when it does.
+    """Look whether the boards have their places, where Redis answers; where not, that shows, and is said, later.
 
     Raises `ConfigurationError` and `StoreRefused`.
     """
     async with AsyncExitStack() as stack:
         store = await opened_store(stack, settings, opened)
-        with suppress(StoreUnavailable, TimeoutError):
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await store.execute("PING")
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                await check_places(store, settings)
+        if await store.stage(ANSWER_TIMEOUT_S) == "ready":
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(CHECK_TIMEOUT_S):
+                    await check_places(store, settings)
 
 
 def _nobody(_: str) -> None:
