@@ -10,7 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,22 +49,25 @@ class Reload(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """What a pipe runs by: settings, and the names that are not shown, which were read with them."""
+    """What a pipe runs by: settings, and the names that are not shown, which were read with them.
+
+    `posts` is how many the pipes before it have read.
+    """
 
     settings: Settings
     blocklist: Blocklist
+    posts: int = 0
 
 
 @dataclass(frozen=True)
 class _House:
-    """What outlives a change of settings: the server, the streams' connections, the sockets, and what was `read`."""
+    """What outlives a change of settings: the server, the streams' connections, the sockets that are served on."""
 
     opened: Opened
     upstreams: Upstreams
     sockets: Sequence[socket.socket]
     notifier: Notifier
     holder: str
-    read: Counter[str] = field(default_factory=Counter)
 
 
 async def serve(
@@ -125,7 +128,7 @@ async def _serve(
     on_ready: Callable[[str], None],
 ) -> _Running | None:
     """Run a pipe and its boards' address until the stop, or until there are other settings to go on with."""
-    settings, blocklist = running
+    settings, blocklist, posts = running
     async with AsyncExitStack() as stack:
         store = await opened_store(stack, settings, house.opened)
         places, titles = house.upstreams.places, house.upstreams.titles
@@ -148,15 +151,14 @@ async def _serve(
             leaving.set()
             await pipe.handed_over(publishing, stopping)
             house.upstreams.left()
-            house.read["posts"] += 0 if stopping.is_set() else pipe.posts
         if stopping.is_set() or changed is None:
             house.notifier.stopping()
             leaving.set()
             await pipe.drained(publishing, stopping)
-            log.info("stopped: %d posts read", house.read["posts"] + pipe.posts)
+            log.info("stopped: %d posts read", posts + pipe.posts)
         for task in watching:
             task.cancel()
-    return None if stopping.is_set() else changed
+    return None if stopping.is_set() or changed is None else changed._replace(posts=posts + pipe.posts)
 
 
 async def _changed(

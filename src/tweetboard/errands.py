@@ -28,7 +28,6 @@ from tweetboard.waiting import first_of
 LAST_TRY_S: Final = 0.5
 """A replay stopped before Redis has answered gives up so much later: one that is there answers meanwhile."""
 
-
 _NEVER_COUNTED: Final = (
     "nothing was ever counted in {}: is this the --config, --data-dir or --redis of the daemon? "
     "(the demo's boards are in a throwaway folder, where nobody else comes)"

@@ -31,7 +31,7 @@ def set_up(level: str, chosen: str, environ: Mapping[str, str]) -> None:
 def say(line: str) -> None:
     """Say why the process ends: to a person in plain words, else as an error like any other."""
     formatter = logging.getLogger().handlers[0].formatter
-    if isinstance(formatter, _Json) or (isinstance(formatter, _Fields | _Text) and formatter.to_journal):
+    if isinstance(formatter, _Prioritised) and (formatter.to_journal or isinstance(formatter, _Json)):
         log.error(line)
     else:
         sys.stderr.write(f"tweetboard: {line}\n")
@@ -46,29 +46,32 @@ def _formatter(chosen: str, stream: TextIO, environ: Mapping[str, str]) -> loggi
     return _Json(to_journal=to_journal) if chosen == "json" else _Logfmt(to_journal=to_journal)
 
 
-class _Text(logging.Formatter):
+class _Prioritised(logging.Formatter):
+    """Says how grave a line is in the journal's own way, where it is the journal that reads it (sd-daemon(3))."""
+
+    def __init__(self, pattern: str | None = None, *, to_journal: bool) -> None:
+        super().__init__(pattern)
+        self.to_journal = to_journal
+
+    def prioritised(self, record: logging.LogRecord, line: str) -> str:
+        """Put the record's priority before one of its lines."""
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}" if self.to_journal else line
+
+
+class _Text(_Prioritised):
     """Says how grave a record is, and what, for people: over several lines where it has them."""
 
     def __init__(self, *, to_journal: bool) -> None:
-        super().__init__("%(levelname)s %(message)s")
-        self.to_journal = to_journal
+        super().__init__("%(levelname)s %(message)s", to_journal=to_journal)
 
     def format(self, record: logging.LogRecord) -> str:
         """Write it down, each line with its priority for the journal, to which each is a record."""
         text = super().format(record)
-        return "\n".join(_prioritised(record, line) for line in text.splitlines()) if self.to_journal else text
+        return "\n".join(self.prioritised(record, line) for line in text.splitlines()) if self.to_journal else text
 
 
-def _prioritised(record: logging.LogRecord, line: str) -> str:
-    return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}"
-
-
-class _Fields(logging.Formatter):
+class _Fields(_Prioritised):
     """Says of a record when it was, unless journald does, how grave it is, which part says it, and what."""
-
-    def __init__(self, *, to_journal: bool) -> None:
-        super().__init__()
-        self.to_journal = to_journal
 
     def fields(self, record: logging.LogRecord) -> dict[str, str]:
         """Give the record's fields in their order."""
@@ -85,7 +88,7 @@ class _Fields(logging.Formatter):
         if self.to_journal:
             del found["time"]
         line = _UNSEEN.sub(lambda one: f"\\u{ord(one[0]):04x}", self.line(found))
-        return _prioritised(record, line) if self.to_journal else line
+        return self.prioritised(record, line)
 
     def line(self, found: Mapping[str, str]) -> str:
         """Write fields down."""

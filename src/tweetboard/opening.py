@@ -30,7 +30,6 @@ from tweetboard.supervision import Supervised
 
 log = logging.getLogger(__name__)
 
-
 _KINDS: Final = {"": "zset", ":applied": "hash", ":spelling": "hash", ":spellings": "hash", ":rest": "hash"}
 """What a board's keys are, by what stands behind its own: those that another program may have by chance."""
 

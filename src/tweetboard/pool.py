@@ -74,7 +74,7 @@ def connection_pool(
             pool.connection_kwargs["ssl_min_version"] = ssl.TLSVersion(int(version))
         pool.connection_class(**pool.connection_kwargs)  # opens nothing, but refuses what cannot be
     except (TypeError, ValueError, redis_errors.RedisError) as error:
-        raise ConfigurationError(f"redis.url: {str(error).removeprefix('__init__() ')}") from error
+        raise ConfigurationError(f"redis.url: {error}") from error
     _check_tls(pool.connection_kwargs)
     pool.max_connections = connections
     pool.connection_kwargs |= _OURS | {"socket_connect_timeout": connect_timeout_s, "retry": Retry(NoBackoff(), 0)}
@@ -89,13 +89,14 @@ def _check_names(url: str) -> None:
     """Look whether the URL has options that are none: redis-py would take further ones, which no text can be."""
     known = [*_TAKEN, *_OURS, *_PASSED_OVER, *(_OF_TLS if url.startswith("rediss:") else ())]
     for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
-        if name in _OF_TLS and name not in known:
+        if name in known:
+            continue
+        if name in _OF_TLS:
             raise ConfigurationError(f"redis.url: {name} is for rediss:// alone")
-        if name not in known and not re.search(rf"[?&]{re.escape(name)}=", url):
+        if not re.search(rf"[?&]{re.escape(name)}=", url):
             raise ConfigurationError("redis.url: what stands behind ? is no option")  # but a part of a password perhaps
-        if name not in known:
-            close = difflib.get_close_matches(name, [*_TAKEN, *_OF_TLS], n=1)
-            raise ConfigurationError(f"redis.url: {name} is no option{f' (did you mean {close[0]}?)' if close else ''}")
+        close = difflib.get_close_matches(name, [*_TAKEN, *_OF_TLS], n=1)
+        raise ConfigurationError(f"redis.url: {name} is no option{f' (did you mean {close[0]}?)' if close else ''}")
 
 
 def _check_tls(options: Mapping[str, object]) -> None:

@@ -1,6 +1,6 @@
 """Whose certificates are believed where this process asks over TLS.
 
-What lives here: the authorities. What must not: Redis's own, which are options of its URL (store.py).
+What lives here: the authorities. What must not: Redis's own, which are options of its URL (pool.py).
 """
 
 import errno
